@@ -1,0 +1,12 @@
+"""The kinds of ``lakebase.dev/v1alpha1``. The models here are the CustomResourceDefinitions."""
+
+from lakebase_operator.api.access_grant import AccessGrant
+from lakebase_operator.api.base import Resource
+from lakebase_operator.api.lakebase_connection import LakebaseConnection
+from lakebase_operator.api.postgres_role import PostgresRole
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.api.user_mapping import UserMapping
+
+KINDS: tuple[type[Resource], ...] = (LakebaseConnection, PostgresRole, UserMapping, AccessGrant)
+
+__all__ = ["KINDS", "AccessGrant", "LakebaseConnection", "PostgresRole", "Reason", "Resource", "UserMapping"]

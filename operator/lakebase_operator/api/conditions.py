@@ -1,0 +1,59 @@
+"""Every condition type that a status may carry, and which kind has which.
+
+The docstring below a member is its entry in the reference of the kinds.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class ConditionType(StrEnum):
+    """What a condition is about."""
+
+    READY = "Ready"
+    """Sums up: what is declared is so in the database, read back and found there."""
+    RECONCILING = "Reconciling"
+    """Work is under way or waits for something that comes by itself. Present only while true."""
+    STALLED = "Stalled"
+    """Nothing more happens until somebody changes something; `Ready` says what. Present only while true."""
+    INSTANCE_AVAILABLE = "InstanceAvailable"
+    """The database accepts connections: it is neither stopped nor disabled."""
+    AUTHENTICATED = "Authenticated"
+    """The operator can log in."""
+    PRIVILEGES_SUFFICIENT = "PrivilegesSufficient"
+    """The operator's role has what it needs to manage roles and grants."""
+    SYNCED = "Synced"
+    """The last full comparison with the database ended well, and all that it found is carried out."""
+    DRIFTED = "Drifted"
+    """Something was changed by hand, and was put back or reported, as `drift.action` says."""
+    MAPPING_RESOLVED = "MappingResolved"
+    """It is known which role the person is, or that there is none on purpose."""
+    UNMAPPED_USERS = "UnmappedUsers"
+    """Some subjects have no role, so they hold nothing; `status.subjects` names them."""
+
+
+_EVERYWHERE: Final = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
+
+CONDITIONS: Final[Mapping[str, tuple[ConditionType, ...]]] = MappingProxyType(
+    {
+        "LakebaseConnection": (
+            *_EVERYWHERE,
+            ConditionType.INSTANCE_AVAILABLE,
+            ConditionType.AUTHENTICATED,
+            ConditionType.PRIVILEGES_SUFFICIENT,
+            ConditionType.SYNCED,
+            ConditionType.DRIFTED,
+        ),
+        "PostgresRole": (*_EVERYWHERE, ConditionType.INSTANCE_AVAILABLE, ConditionType.DRIFTED),
+        "UserMapping": (*_EVERYWHERE, ConditionType.MAPPING_RESOLVED),
+        "AccessGrant": (
+            *_EVERYWHERE,
+            ConditionType.INSTANCE_AVAILABLE,
+            ConditionType.UNMAPPED_USERS,
+            ConditionType.DRIFTED,
+        ),
+    }
+)
+"""Kind and the conditions that its status may carry."""

@@ -1,0 +1,349 @@
+"""LakebaseConnection: one registered Lakebase database server."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from lakebase_operator.api.base import (
+    READY_COLUMNS,
+    TRAILING_COLUMNS,
+    Duration,
+    Identifier,
+    Model,
+    PrinterColumn,
+    Resource,
+    SecretKeyRef,
+    SecretRef,
+    Status,
+    Timestamp,
+    cel,
+    validations,
+)
+from lakebase_operator.api.names import RESERVED_CONNECTION_NAMES
+
+ResourceID = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z]([a-zA-Z0-9-]*[a-zA-Z0-9])?$")
+]
+
+
+LabelValue = Annotated[str, Field(max_length=63)]
+
+
+class AutoscalingTarget(Model):
+    """A Lakebase Autoscaling endpoint: `projects/<project>/branches/<branch>/endpoints/<endpoint>`."""
+
+    project: ResourceID
+    """Project id."""
+    branch: ResourceID = "production"
+    """Branch id."""
+    endpoint: ResourceID = "primary"
+    """Endpoint id; it must be the read-write one."""
+
+
+class ProvisionedTarget(Model):
+    """A Lakebase Provisioned database instance."""
+
+    instance: ResourceID
+    """Name of the instance."""
+
+
+class ServerTarget(Model):
+    """Any PostgreSQL 16 or later, reached without the Databricks API."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    """Host name or address."""
+
+
+class Target(Model):
+    """Which database server; exactly one of the members."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "[has(self.autoscaling), has(self.provisioned), has(self.server)].filter(x, x).size() == 1",
+                "give exactly one of autoscaling, provisioned, server",
+            )
+        )
+    }
+
+    autoscaling: AutoscalingTarget | None = None
+    """A project, branch and endpoint of Lakebase Autoscaling."""
+    provisioned: ProvisionedTarget | None = None
+    """An instance of Lakebase Provisioned."""
+    server: ServerTarget | None = None
+    """Any PostgreSQL server, by host."""
+
+
+ClientID = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f]+$")]
+
+
+class OAuthM2MAuth(Model):
+    """OAuth machine-to-machine: the client id and secret of a Databricks service principal."""
+
+    client_id: Annotated[ClientID, Field(alias="clientID")]
+    """The service principal's client (application) id; also the name of its Postgres role."""
+    client_secret_ref: SecretKeyRef
+    """Where the client secret is."""
+
+
+class WorkloadIdentityAuth(Model):
+    """OAuth token federation: the operator's projected service-account token is exchanged; no secret in the cluster."""
+
+    client_id: Annotated[ClientID, Field(alias="clientID")]
+    """The service principal's client (application) id; it needs a federation policy for the operator's ServiceAccount."""
+
+
+class PasswordAuth(Model):
+    """A native PostgreSQL login."""
+
+    secret_ref: SecretRef
+    """A Secret with the keys `username` and `password`."""
+
+
+class Auth(Model):
+    """How the operator logs in; exactly one of the members."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "[has(self.oauthM2M), has(self.workloadIdentity), has(self.password)].filter(x, x).size() == 1",
+                "give exactly one of oauthM2M, workloadIdentity, password",
+            )
+        )
+    }
+
+    oauth_m2m: Annotated[OAuthM2MAuth | None, Field(alias="oauthM2M")] = None
+    """A service principal with a client secret."""
+    workload_identity: WorkloadIdentityAuth | None = None
+    """A service principal that trusts the operator's ServiceAccount."""
+    password: PasswordAuth | None = None
+    """A native login with a password."""
+
+
+class TLSMode(StrEnum):
+    """How far the server's certificate is checked; never without TLS."""
+
+    REQUIRE = "Require"
+    VERIFY_CA = "VerifyCA"
+    VERIFY_FULL = "VerifyFull"
+
+
+class TLS(Model):
+    """TLS towards PostgreSQL."""
+
+    mode: TLSMode = TLSMode.VERIFY_FULL
+    """`Require` encrypts; `VerifyCA` also checks who signed the certificate; `VerifyFull` also checks the host name."""
+    ca_ref: SecretKeyRef | None = None
+    """CA certificates (PEM) in a Secret. Absent: the system's."""
+
+
+class DriftAction(StrEnum):
+    """What is done about changes made by hand."""
+
+    REPAIR = "Repair"
+    REPORT = "Report"
+
+
+class Drift(Model):
+    """How often and how strictly the database is compared with the declarations."""
+
+    interval: Duration = "10m"
+    """Time between two full comparisons."""
+    action: DriftAction = DriftAction.REPAIR
+    """`Repair` puts back what was changed by hand; `Report` only says so."""
+
+
+class WhenAsleep(StrEnum):
+    """What a scheduled comparison does when the compute is scaled to zero."""
+
+    SKIP = "Skip"
+    WAKE = "Wake"
+
+
+class NamespacesFrom(StrEnum):
+    """Which namespaces may refer to the connection."""
+
+    SAME = "Same"
+    ALL = "All"
+    SELECTOR = "Selector"
+
+
+class AllowedNamespaces(Model):
+    """Who may refer to this connection."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "(self.from == 'Selector') == has(self.selector)",
+                "selector goes with from: Selector, and only with it",
+            )
+        )
+    }
+
+    from_: Annotated[NamespacesFrom, Field(alias="from")] = NamespacesFrom.SAME
+    """`Same` namespace, `All` namespaces, or those whose labels match the `Selector`."""
+    selector: Annotated[dict[str, LabelValue], Field(max_length=16)] | None = None
+    """Labels that a namespace must have."""
+
+
+class ConnectionDeletionPolicy(StrEnum):
+    """What happens to the grants when the connection itself is deleted."""
+
+    RETAIN = "Retain"
+    REVOKE = "Revoke"
+
+
+class LakebaseConnectionSpec(Model):
+    """One registered Lakebase database server, how to log in, how strictly to keep it."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "has(self.target.server) || has(self.workspaceURL)",
+                "workspaceURL is needed for an autoscaling or provisioned target",
+            ),
+            cel(
+                "has(self.auth.password) || has(self.workspaceURL)",
+                "workspaceURL is needed for OAuth",
+            ),
+            cel(
+                "has(self.auth.password) || !has(self.target.server)",
+                "a server target logs in with auth.password: OAuth credentials are made for a Lakebase endpoint or instance",
+            ),
+        )
+    }
+
+    workspace_url: Annotated[
+        str | None,
+        Field(alias="workspaceURL", max_length=256, pattern=r"^https://[^/?#\s@]+$"),
+    ] = None
+    """URL of the Databricks workspace: `https://` and a host, no path."""
+    target: Target
+    """Which database server."""
+    host: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The host that is expected. Absent: taken from the control plane. A difference is reported as `HostnameMismatch`."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    """Port of PostgreSQL."""
+    databases: Annotated[
+        list[Identifier],
+        Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = ["databricks_postgres"]
+    """Databases in which grants are managed; the first is the one to log in to for roles."""
+    auth: Auth
+    """How the operator logs in."""
+    tls: TLS = TLS()
+    """TLS towards PostgreSQL; there is no way to switch it off."""
+    drift: Drift = Drift()
+    """How often and how strictly the database is compared with the declarations."""
+    when_asleep: WhenAsleep = WhenAsleep.SKIP
+    """What a scheduled comparison does when the compute is scaled to zero. A change of a declaration always wakes it."""
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
+    """Who may refer to this connection."""
+    suspend: bool = False
+    """Leave the database alone until this is false again. Nothing is revoked."""
+    deletion_policy: ConnectionDeletionPolicy = ConnectionDeletionPolicy.RETAIN
+    """What happens to the grants when this connection is deleted: `Retain` them (a slip must not cut production off) or `Revoke`."""
+
+
+class EndpointStatus(Model):
+    """Where the database is."""
+
+    host: Annotated[str, Field(max_length=253)] | None = None
+    """Host, as the control plane gives it."""
+    port: int | None = None
+    """Port."""
+    state: Annotated[str, Field(max_length=64)] | None = None
+    """State of the compute when it was last asked."""
+
+
+class DatabaseStatus(Model):
+    """One managed database."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of the database."""
+    objects: int
+    """Objects that declarations match."""
+    managed_grants: int
+    """Privileges that the operator holds in its ledger, counted per object, grantee and privilege."""
+    last_change_time: Timestamp | None = None
+    """When the operator last changed privileges here."""
+
+
+class LakebaseConnectionStatus(Status):
+    """What the operator knows of the server."""
+
+    endpoint: EndpointStatus | None = None
+    """Where the database is and in which state."""
+    server_version: Annotated[str, Field(max_length=64)] | None = None
+    """PostgreSQL's version."""
+    operator_role: Annotated[str, Field(max_length=63)] | None = None
+    """The role that the operator logs in as."""
+    databases: Annotated[
+        list[DatabaseStatus],
+        Field(
+            max_length=64,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """The managed databases."""
+    roles: int | None = None
+    """PostgresRoles and UserMappings on this connection."""
+    grants: int | None = None
+    """AccessGrants on this connection."""
+    pending_changes: int | None = None
+    """Objects whose declarations are not carried out yet."""
+    last_handled_sync: Annotated[str, Field(max_length=253)] | None = None
+    """Value of the annotation `lakebase.dev/sync-now` that was last handled."""
+
+
+class LakebaseConnection(Resource):
+    """One registered Lakebase database server, how to log in, how strictly to keep it."""
+
+    kind_name: ClassVar[str] = "LakebaseConnection"
+    plural: ClassVar[str] = "lakebaseconnections"
+    short_names: ClassVar[tuple[str, ...]] = ("lbc",)
+    columns: ClassVar[tuple[PrinterColumn, ...]] = (
+        *READY_COLUMNS,
+        PrinterColumn(
+            name="State",
+            type="string",
+            json_path=".status.endpoint.state",
+            description="State of the compute.",
+        ),
+        PrinterColumn(
+            name="Host",
+            type="string",
+            json_path=".status.endpoint.host",
+            description="Database host.",
+            priority=1,
+        ),
+        PrinterColumn(
+            name="Grants",
+            type="integer",
+            json_path=".status.grants",
+            description="AccessGrants on this connection.",
+        ),
+        PrinterColumn(
+            name="Pending",
+            type="integer",
+            json_path=".status.pendingChanges",
+            description="Declarations to be carried out.",
+        ),
+        *TRAILING_COLUMNS,
+    )
+    rules: ClassVar[tuple[dict[str, str], ...]] = (
+        cel(
+            "!self.metadata.name.contains('.')",
+            "metadata.name is the display name and may not contain a period",
+        ),
+        cel(
+            f"!(self.metadata.name in {list(RESERVED_CONNECTION_NAMES)})",
+            "metadata.name is the display name and may not be one of the reserved words "
+            + ", ".join(RESERVED_CONNECTION_NAMES),
+        ),
+        cel("self.metadata.name.size() <= 63", "metadata.name is the display name: at most 63 characters"),
+    )
+
+    spec: LakebaseConnectionSpec
+    status: LakebaseConnectionStatus = LakebaseConnectionStatus()

@@ -1,0 +1,1 @@
+"""What the operator knows and decides, without any I/O."""

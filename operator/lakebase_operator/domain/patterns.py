@@ -1,0 +1,11 @@
+"""Globs of the API as patterns of SQL's LIKE."""
+
+
+def like_pattern(glob: str) -> str:
+    r"""Translate a glob (``*`` any characters, ``?`` one) for ``LIKE`` with its default escape ``\``.
+
+    >>> like_pattern("order_*")
+    'order\\_%'
+    """
+    translated = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"}
+    return "".join(translated.get(character, character) for character in glob)

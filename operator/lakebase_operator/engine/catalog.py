@@ -1,0 +1,474 @@
+"""The operator's view of the cluster: the objects of the four kinds, by the connection that they belong to.
+
+It is filled by LIST before the first pass and kept by watch events; a LIST from time to time finds what the watch missed.
+It knows for each connection what changed since its last pass. Status and other echoes of the operator's own writes are
+no change.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from lakebase_operator.api import KINDS, AccessGrant, LakebaseConnection, PostgresRole, Resource, UserMapping
+from lakebase_operator.api.base import GROUP, ObjectMeta
+from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
+
+Body = Mapping[str, Any]
+
+CONNECTION = LakebaseConnection.kind_name
+MODELS: Mapping[str, type[Resource]] = {model.kind_name: model for model in KINDS}
+
+NOTHING: frozenset[ConnectionKey] = frozenset()
+_OWN_ANNOTATIONS = f"{GROUP}/"
+_BROKEN = "Broken"
+
+H = TypeVar("H", bound=Hashable)
+V = TypeVar("V", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An object that this version cannot read. It is reported, and does not hold up the others."""
+
+    kind: str
+    metadata: ObjectMeta
+    problem: str
+    """Where and what, such as ``spec.objects[0].tables.schema: Field required``."""
+
+
+CatalogObject = Resource | Broken
+
+
+def kind_of(obj: CatalogObject) -> str:
+    """The kind's name."""
+    return obj.kind if isinstance(obj, Broken) else obj.kind_name
+
+
+def key_of(obj: CatalogObject) -> ObjectKey:
+    """The object's name in the catalog."""
+    return ObjectKey(kind_of(obj), obj.metadata.namespace, obj.metadata.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """What happened to a connection since its last pass.
+
+    Empty when a pass is only due again. ``full`` asks for a comparison of everything; else only ``objects`` changed.
+    """
+
+    full: bool = False
+    objects: frozenset[ObjectKey] = frozenset()
+
+    def __bool__(self) -> bool:
+        return self.full or bool(self.objects)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A :class:`Dirty` in the making."""
+
+    full: bool = False
+    objects: set[ObjectKey] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One object. ``status`` is kept as JSON text: it is seldom looked at, and much smaller than as objects."""
+
+    object: CatalogObject
+    version: int
+    home: ConnectionKey | None
+    """The connection that it names; None: all of its namespace."""
+    status: bytes
+    ready: str
+    created: str
+
+    @property
+    def order(self) -> tuple[str, str, str]:
+        return (self.created, self.object.metadata.namespace, self.object.metadata.name)
+
+    @property
+    def shelf(self) -> str:
+        """Objects are found by connection and shelf: their kind, or that they are broken."""
+        return _BROKEN if isinstance(self.object, Broken) else self.object.kind_name
+
+
+class Catalog:
+    """The view. Not safe for threads: it belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self._entries: dict[ObjectKey, _Entry] = {}
+        self._of_kind: dict[str, set[ObjectKey]] = {kind: set() for kind in MODELS}
+        self._at_home: defaultdict[tuple[ConnectionKey, str], set[ObjectKey]] = defaultdict(set)
+        """By the connection that they name (the connection itself included) and shelf."""
+        self._homeless: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
+        """By namespace and shelf: those that name no connection."""
+        self._connections: defaultdict[str, set[ConnectionKey]] = defaultdict(set)
+        """By namespace: the connections that exist."""
+        self._secret_users: defaultdict[tuple[str, str], set[ConnectionKey]] = defaultdict(set)
+        self._pending: defaultdict[ConnectionKey, _Pending] = defaultdict(_Pending)
+        self._gone: dict[str, dict[str, int]] = {kind: {} for kind in MODELS}
+        """By kind: uid and resourceVersion of the deletion, so that an older list does not bring the object back."""
+        self._listed: dict[tuple[str, str | None], int] = {}
+        """By kind and namespace that were listed: resourceVersion of the last list."""
+
+    # -- what comes in -----------------------------------------------------------------------------------------------
+
+    def upsert(self, kind: str, body: Body) -> frozenset[ConnectionKey]:
+        """Take an object as the watch gives it. Returns the connections that became dirty."""
+        return self._take(kind, body)
+
+    def absorb(self, kind: str, body: Body) -> frozenset[ConnectionKey]:
+        """Take the API server's answer to a write of our own, so that its echo changes nothing.
+
+        The finalizers in it are our doing. Anything else that changed in the meantime is a change as with :meth:`upsert`.
+        """
+        return self._take(kind, body, ours=True)
+
+    def remove(
+        self, kind: str, namespace: str, name: str, *, uid: str = "", version: str = ""
+    ) -> frozenset[ConnectionKey]:
+        """Forget an object. Returns the connections that became dirty.
+
+        With ``uid``, an object of the same name that has been made since is left alone.
+        """
+        key = ObjectKey(kind, namespace, name)
+        entry = self._entries.get(key)
+        if uid:
+            self._gone[kind][uid] = _number(version) or (entry.version if entry else 0)
+        if entry is None or (uid and entry.object.metadata.uid != uid):
+            return NOTHING
+        homes = self._homes(entry)
+        self._unlink(key, entry)
+        del self._entries[key]
+        return self._mark(key, homes | self._homes(entry), full=kind == CONNECTION)
+
+    def resync(self, kind: str, namespace: str | None = None) -> "Resync":
+        """Begin to compare with a fresh list of one kind, of one namespace or of all."""
+        return Resync(self, kind, namespace)
+
+    def mark_full(self, key: ConnectionKey) -> None:
+        """Have the next pass compare everything: after a start, a doubt, or a changed Secret."""
+        self._pending[key].full = True
+
+    # -- what the passes ask for -------------------------------------------------------------------------------------
+
+    def take_dirty(self, key: ConnectionKey) -> Dirty:
+        """What happened since the last call; the caller now answers for it (:meth:`restore_dirty` gives it back)."""
+        pending = self._pending.pop(key, None)
+        return Dirty(pending.full, frozenset(pending.objects)) if pending is not None else Dirty()
+
+    def restore_dirty(self, key: ConnectionKey, dirty: Dirty) -> None:
+        """A pass failed: what it took is still to be done."""
+        if dirty:
+            pending = self._pending[key]
+            pending.full |= dirty.full
+            pending.objects |= dirty.objects
+
+    def connection(self, key: ConnectionKey) -> LakebaseConnection | None:
+        """The connection, unless it does not exist or is broken."""
+        entry = self._entries.get(ObjectKey(CONNECTION, key.namespace, key.name))
+        return entry.object if entry is not None and isinstance(entry.object, LakebaseConnection) else None
+
+    def roles(self, key: ConnectionKey) -> tuple[PostgresRole, ...]:
+        """The roles that name the connection, oldest first."""
+        return cast("tuple[PostgresRole, ...]", self._select(key, PostgresRole.kind_name))
+
+    def mappings(self, key: ConnectionKey) -> tuple[UserMapping, ...]:
+        """The mappings that name the connection, and those of its namespace that name none, oldest first."""
+        return cast("tuple[UserMapping, ...]", self._select(key, UserMapping.kind_name))
+
+    def grants(self, key: ConnectionKey) -> tuple[AccessGrant, ...]:
+        """The grants that name the connection, oldest first."""
+        return cast("tuple[AccessGrant, ...]", self._select(key, AccessGrant.kind_name))
+
+    def broken(self, key: ConnectionKey) -> tuple[Broken, ...]:
+        """The connection's objects that cannot be read, oldest first; the connection itself may be one."""
+        return cast("tuple[Broken, ...]", self._select(key, _BROKEN))
+
+    def get(self, key: ObjectKey) -> CatalogObject | None:
+        """One object."""
+        entry = self._entries.get(key)
+        return entry.object if entry is not None else None
+
+    def status(self, key: ObjectKey) -> dict[str, Any]:
+        """The object's status as the API server last gave it; empty if there is none."""
+        entry = self._entries.get(key)
+        return cast("dict[str, Any]", from_json(entry.status)) if entry is not None and entry.status else {}
+
+    def connection_keys(self) -> tuple[ConnectionKey, ...]:
+        """All connections that exist or that something names."""
+        named = {key for key, _ in self._at_home}
+        lonely = {
+            ConnectionKey(namespace, "")
+            for namespace, _ in self._homeless
+            if not self._connections.get(namespace)
+        }
+        return tuple(sorted(named | lonely))
+
+    def secrets_used(self, key: ConnectionKey) -> frozenset[tuple[str, str]]:
+        """Namespace and name of the Secrets that the connection refers to."""
+        connection = self.connection(key)
+        return frozenset(_secrets(connection)) if connection is not None else frozenset()
+
+    def all_secrets(self) -> tuple[tuple[str, str], ...]:
+        """Namespace and name of every Secret that a connection refers to."""
+        return tuple(sorted(self._secret_users))
+
+    def secret_users(self, namespace: str, name: str) -> frozenset[ConnectionKey]:
+        """The connections that refer to a Secret."""
+        return frozenset(self._secret_users.get((namespace, name), ()))
+
+    def readiness(self) -> Mapping[tuple[str, str], int]:
+        """How many objects there are, by kind and status of ``Ready``."""
+        return Counter((key.kind, entry.ready) for key, entry in self._entries.items())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _take(
+        self, kind: str, body: Body, *, ours: bool = False, force: bool = False
+    ) -> frozenset[ConnectionKey]:
+        meta = body["metadata"]
+        key = ObjectKey(kind, meta["namespace"], meta["name"])
+        old = self._entries.get(key)
+        version = _number(meta.get("resourceVersion", ""))
+        if old is not None and not force and version and version <= old.version:
+            return NOTHING  # an echo, or an event that has been overtaken
+        if ours and (old is None or old.object.metadata.uid != meta["uid"]):
+            return NOTHING  # gone since; the watch says what is there now
+        if meta["uid"] in self._gone[kind] and not force:
+            return NOTHING
+        new = _entry(kind, body, version)
+        changed = old is None or _differs(old.object, new.object, ours=ours)
+        homes = self._homes(old) if old is not None else NOTHING
+        if old is not None:
+            self._unlink(key, old)
+        self._entries[key] = new
+        self._link(key, new)
+        return self._mark(key, homes | self._homes(new), full=kind == CONNECTION) if changed else NOTHING
+
+    def _mark(
+        self, key: ObjectKey, homes: frozenset[ConnectionKey], *, full: bool
+    ) -> frozenset[ConnectionKey]:
+        for home in homes:
+            pending = self._pending[home]
+            pending.full |= full
+            pending.objects.add(key)
+        return homes
+
+    def _homes(self, entry: _Entry) -> frozenset[ConnectionKey]:
+        """The connections that an object concerns, as things are now.
+
+        A connection also concerns the declarations of its namespace that name none, once it was the last one there.
+        """
+        namespace = entry.object.metadata.namespace
+        there = frozenset(self._connections.get(namespace) or {ConnectionKey(namespace, "")})
+        if entry.home is None:
+            return there
+        if kind_of(entry.object) == CONNECTION and any(
+            (namespace, shelf) in self._homeless for shelf in _SHELVES
+        ):
+            return frozenset({entry.home}) | (there - self._connections.get(namespace, set()))
+        return frozenset({entry.home})
+
+    def _link(self, key: ObjectKey, entry: _Entry) -> None:
+        self._of_kind[key.kind].add(key)
+        if entry.home is None:
+            self._homeless[key.namespace, entry.shelf].add(key)
+            return
+        self._at_home[entry.home, entry.shelf].add(key)
+        if key.kind == CONNECTION:
+            self._connections[key.namespace].add(entry.home)
+            for secret in _secrets(entry.object):
+                self._secret_users[secret].add(entry.home)
+
+    def _unlink(self, key: ObjectKey, entry: _Entry) -> None:
+        self._of_kind[key.kind].discard(key)
+        if entry.home is None:
+            _discard(self._homeless, (key.namespace, entry.shelf), key)
+            return
+        _discard(self._at_home, (entry.home, entry.shelf), key)
+        if key.kind == CONNECTION:
+            _discard(self._connections, key.namespace, entry.home)
+            for secret in _secrets(entry.object):
+                _discard(self._secret_users, secret, entry.home)
+
+    def _select(self, key: ConnectionKey, shelf: str) -> tuple[Any, ...]:
+        keys = self._at_home.get((key, shelf), set())
+        connections = self._connections.get(key.namespace, set())
+        if key in connections or not (key.name or connections):
+            keys = keys | self._homeless.get((key.namespace, shelf), set())
+        entries = sorted((self._entries[one] for one in keys), key=lambda entry: entry.order)
+        return tuple(entry.object for entry in entries)
+
+
+class Resync:
+    """A comparison of the catalog with a list, page by page; watch events may come in between.
+
+    What happened after the list was made is kept. A list that is older than the one before it means that the cluster was
+    restored from a backup: then the list holds, whatever we knew.
+    """
+
+    def __init__(self, catalog: Catalog, kind: str, namespace: str | None) -> None:
+        self._catalog = catalog
+        self._kind = kind
+        self._namespace = namespace
+        self._moment = 0
+        self._restored = False
+        self._seen: set[ObjectKey] = set()
+        self._dirty: set[ConnectionKey] = set()
+        self.newest = 0
+        """Latest resourceVersion that was news to the catalog; 0 if nothing was. The watch has still to bring it."""
+
+    def take(self, bodies: Iterable[Body], version: str) -> None:
+        """One page, and the ``metadata.resourceVersion`` of the list, which is that of its first page throughout."""
+        self._moment = _number(version)
+        self._restored = 0 < self._moment < self._catalog._listed.get((self._kind, self._namespace), 0)
+        for body in bodies:
+            meta = body["metadata"]
+            self._seen.add(ObjectKey(self._kind, meta["namespace"], meta["name"]))
+            dirty = self._catalog._take(self._kind, body, force=self._restored)
+            if dirty:
+                self._dirty |= dirty
+                self.newest = max(self.newest, _number(meta["resourceVersion"]))
+
+    def finish(self) -> frozenset[ConnectionKey]:
+        """After the last page. Returns the connections for which something was missed; they need a full pass."""
+        catalog, kind, moment = self._catalog, self._kind, self._moment
+        catalog._listed[kind, self._namespace] = moment
+        for key in catalog._of_kind[kind] - self._seen:
+            entry = catalog._entries[key]
+            if self._namespace in (None, key.namespace) and (
+                self._restored or not moment or entry.version <= moment
+            ):
+                uid = entry.object.metadata.uid
+                self._dirty |= catalog.remove(kind, key.namespace, key.name, uid=uid, version=str(moment))
+        gone = catalog._gone[kind]
+        catalog._gone[kind] = {uid: at for uid, at in gone.items() if at >= moment and not self._restored}
+        for connection in self._dirty:
+            catalog.mark_full(connection)
+        return frozenset(self._dirty)
+
+
+_SHELVES = (*MODELS, _BROKEN)
+
+
+def _entry(kind: str, body: Body, version: int) -> _Entry:
+    meta = body["metadata"]
+    annotations = meta.get("annotations") or {}
+    metadata = ObjectMeta.model_validate(
+        # Without managedFields, which is larger than all the rest, and without the notes of other tools.
+        {
+            **{name: meta[name] for name in _METADATA if name in meta},
+            "annotations": {
+                name: text for name, text in annotations.items() if name.startswith(_OWN_ANNOTATIONS)
+            },
+        }
+    )
+    status = body.get("status") or {}
+    return _Entry(
+        object=_read(kind, metadata, body.get("spec")),
+        version=version,
+        home=_home(kind, metadata, body.get("spec")),
+        status=to_json(status),
+        ready=_ready(status),
+        created=meta.get("creationTimestamp") or "",
+    )
+
+
+_NO_STATUS = {kind: model.model_fields["status"].get_default() for kind, model in MODELS.items()}
+"""Parsed objects share it: the last known status is in the entry."""
+_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "generation",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "labels",
+    "finalizers",
+)
+
+
+def _read(kind: str, metadata: ObjectMeta, spec: object) -> CatalogObject:
+    try:
+        return MODELS[kind].from_object({"metadata": metadata, "spec": spec, "status": _NO_STATUS[kind]})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return Broken(kind, metadata, f"{_path(first['loc'])}: {first['msg']}")
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """A place in an object as people write it: ``spec.objects[0].tables``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def _home(kind: str, metadata: ObjectMeta, spec: object) -> ConnectionKey | None:
+    """The connection that an object names, read leniently: a broken object too is reported with its connection."""
+    if kind == CONNECTION:
+        return ConnectionKey(metadata.namespace, metadata.name)
+    reference = spec.get("connectionRef") if isinstance(spec, Mapping) else None
+    if not isinstance(reference, Mapping) or not isinstance(reference.get("name"), str):
+        return None
+    namespace = reference.get("namespace")
+    return ConnectionKey(namespace if isinstance(namespace, str) else metadata.namespace, reference["name"])
+
+
+def _secrets(obj: CatalogObject) -> set[tuple[str, str]]:
+    if not isinstance(obj, LakebaseConnection):
+        return set()
+    auth, tls = obj.spec.auth, obj.spec.tls
+    names = {
+        auth.oauth_m2m.client_secret_ref.name if auth.oauth_m2m else None,
+        auth.password.secret_ref.name if auth.password else None,
+        tls.ca_ref.name if tls.ca_ref else None,
+    }
+    return {(obj.metadata.namespace, name) for name in names if name}
+
+
+def _differs(old: CatalogObject, new: CatalogObject, *, ours: bool) -> bool:
+    """Whether an object changed in a way that concerns the database. Its status does not."""
+    was, now = old.metadata, new.metadata
+    return (
+        type(old) is not type(new)
+        or was.uid != now.uid
+        or was.generation != now.generation
+        or was.deletion_timestamp != now.deletion_timestamp
+        or was.labels != now.labels
+        or was.annotations != now.annotations
+        or (was.finalizers != now.finalizers and not ours)
+        or _content(old) != _content(new)
+    )
+
+
+def _content(obj: CatalogObject) -> object:
+    return obj.problem if isinstance(obj, Broken) else getattr(obj, "spec", None)
+
+
+def _ready(status: Mapping[str, Any]) -> str:
+    conditions = status.get("conditions") or ()
+    return next((str(one.get("status")) for one in conditions if one.get("type") == "Ready"), "Unknown")
+
+
+def _number(version: str) -> int:
+    """A resourceVersion as a number, by which moments can be compared; 0 if it is none.
+
+    Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+    """
+    return int(version) if version.isdecimal() else 0
+
+
+def _discard(index: defaultdict[H, set[V]], key: H, value: V) -> None:
+    values = index.get(key)
+    if values is not None:
+        values.discard(value)
+        if not values:
+            del index[key]

@@ -1,0 +1,61 @@
+"""What the engine and the reconcilers tell about their work. The metrics are one listener; a test may be another."""
+
+from typing import Protocol
+
+from lakebase_operator.engine.keys import ConnectionKey
+
+
+class Observer(Protocol):
+    """Listens. Its methods return at once and never raise."""
+
+    def pass_finished(self, key: ConnectionKey, result: str, seconds: float) -> None:
+        """A pass over a connection ended: ``Success``, ``Error`` or ``Timeout``."""
+
+    def connection_ready(self, key: ConnectionKey, ready: bool) -> None:
+        """A pass found the connection ready, or not."""
+
+    def connection_gone(self, key: ConnectionKey) -> None:
+        """The connection does not exist any more."""
+
+    def statements(self, verb: str, count: int = 1) -> None:
+        """SQL that changes something was carried out; ``verb`` as ``GRANT``, ``REVOKE``, ``CREATE ROLE``."""
+
+    def drift(self, action: str, count: int = 1) -> None:
+        """Changes made by hand were found and ``Repaired`` or only ``Reported``."""
+
+    def credential(self, event: str) -> None:
+        """A credential was ``Issued``, ``Renewed`` or ``Rejected``."""
+
+    def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
+        """A request to ``kubernetes``, ``databricks`` or ``postgres`` ended: ``Success`` or the class of its failure."""
+
+    def status_written(self, kind: str) -> None:
+        """A status was written to the API server."""
+
+
+class NullObserver:
+    """Listens to nothing."""
+
+    def pass_finished(self, key: ConnectionKey, result: str, seconds: float) -> None:
+        """Ignored."""
+
+    def connection_ready(self, key: ConnectionKey, ready: bool) -> None:
+        """Ignored."""
+
+    def connection_gone(self, key: ConnectionKey) -> None:
+        """Ignored."""
+
+    def statements(self, verb: str, count: int = 1) -> None:
+        """Ignored."""
+
+    def drift(self, action: str, count: int = 1) -> None:
+        """Ignored."""
+
+    def credential(self, event: str) -> None:
+        """Ignored."""
+
+    def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
+        """Ignored."""
+
+    def status_written(self, kind: str) -> None:
+        """Ignored."""

@@ -1,0 +1,331 @@
+"""Reading and writing objects: the four kinds, and the Secrets, Namespaces and Events that go with them."""
+
+import base64
+import binascii
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from lakebase_operator.api import KINDS
+from lakebase_operator.api.base import API_VERSION, FINALIZER, GROUP, VERSION, ObjectMeta
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.errors import InvalidError
+from lakebase_operator.external.kube.client import JSON_PATCH, MERGE_PATCH, KubeClient
+from lakebase_operator.external.kube.errors import Conflict, Forbidden, Gone, KubeError, Rejected
+from lakebase_operator.external.kube.parallel import side_by_side
+
+logger = logging.getLogger(__name__)
+
+PLURALS: Mapping[str, str] = {model.kind_name: model.plural for model in KINDS}
+CHUNK = 500
+PARALLEL = 32
+CONFLICT_RETRIES = 5
+REPORTING_CONTROLLER = f"{GROUP}/operator"
+MAX_NOTE = 1024
+MAX_EVENT_NAME = 63
+
+EventType = Literal["Normal", "Warning"]
+OnWrite = Callable[[str, dict[str, Any]], None]
+"""Given the kind and the whole object as the API server answered to a write."""
+OnSecretRead = Callable[[str, str, str | None], None]
+"""Given namespace, name and resourceVersion (None: absent) of a Secret that was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the objects of a list."""
+
+    bodies: tuple[dict[str, Any], ...]
+    version: str
+    """``metadata.resourceVersion`` of the list, the same on all of its pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A Secret's data, decoded. Its values are not printed."""
+
+    namespace: str
+    name: str
+    resource_version: str
+    values: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEvent:
+    """An Event about an object."""
+
+    type: EventType
+    reason: Reason
+    message: str
+    action: str = "Reconcile"
+    """What the operator was doing, in CamelCase."""
+
+
+class KubeObjects:
+    """The operator's requests to the API server.
+
+    Parameters
+    ----------
+    instance
+        Name of this process, for Events.
+    on_write
+        Is given each object that a write of ours returned, so that the echo of the write is recognised.
+    on_secret_read
+        Is told which version of a Secret is in use, so that a change can be noticed.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        *,
+        instance: str = "lakebase-operator",
+        on_write: OnWrite | None = None,
+        on_secret_read: OnSecretRead | None = None,
+    ) -> None:
+        self._client = client
+        self._instance = instance[:128]
+        self._on_write = on_write or (lambda _kind, _body: None)
+        self._on_secret_read = on_secret_read or (lambda _namespace, _name, _version: None)
+
+    # -- the four kinds ------------------------------------------------------------------------------------------------
+
+    async def pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[Page]:
+        """List all objects of a kind, a page at a time, without ``managedFields``.
+
+        Raises
+        ------
+        Expired
+            The list became too old while it was read; start again.
+        Gone
+            The CustomResourceDefinition is not installed.
+        KubeError, Forbidden
+            The request failed.
+        """
+        query = {"limit": str(CHUNK)}
+        while True:
+            answer = await self._client.request(
+                "GET", _collection(kind, namespace), operation=f"list {PLURALS[kind]}", query=query
+            )
+            for body in answer["items"]:
+                body["metadata"].pop("managedFields", None)
+            yield Page(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+            if not answer["metadata"].get("continue"):
+                return
+            query["continue"] = answer["metadata"]["continue"]
+
+    async def read(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object, or None if there is none."""
+        try:
+            body: dict[str, Any] = await self._client.request(
+                "GET", _path(kind, namespace, name), operation=f"get {PLURALS[kind]}"
+            )
+        except Gone:
+            return None
+        return body
+
+    async def replace_status(
+        self, kind: str, meta: ObjectMeta, status: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Make ``status`` the whole status of an object.
+
+        The status is replaced, not merged, so that nothing of an older one survives. A namesake that was made since is
+        left alone.
+
+        Returns
+        -------
+        The object as it is now, or None if it is gone.
+        """
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": meta.uid},
+            {"op": "add", "path": "/status", "value": dict(status)},
+        ]
+        path = f"{_path(kind, meta.namespace, meta.name)}/status"
+        try:
+            body: dict[str, Any] = await self._client.request(
+                "PATCH",
+                path,
+                operation=f"write status of {PLURALS[kind]}",
+                body=patch,
+                content_type=JSON_PATCH,
+            )
+        except Gone:
+            return None
+        except Rejected:
+            if await self._is_gone(kind, meta):
+                return None
+            raise
+        self._on_write(kind, body)
+        return body
+
+    async def add_finalizer(self, kind: str, meta: ObjectMeta) -> bool:
+        """Have the operator asked before the object goes. Returns whether the object is still there and has it.
+
+        An object that is being deleted takes no new finalizer.
+        """
+        return await self._set_finalizer(kind, meta, present=True)
+
+    async def remove_finalizer(self, kind: str, meta: ObjectMeta) -> bool:
+        """Let the object go. Returns whether it was still there."""
+        return await self._set_finalizer(kind, meta, present=False)
+
+    async def add_finalizers(self, objects: Iterable[tuple[str, ObjectMeta]]) -> None:
+        """:meth:`add_finalizer` for many objects, given by kind and metadata."""
+        await side_by_side("finalizers", lambda one: self.add_finalizer(*one), objects, limit=PARALLEL)
+
+    async def remove_finalizers(self, objects: Iterable[tuple[str, ObjectMeta]]) -> None:
+        """:meth:`remove_finalizer` for many objects, given by kind and metadata."""
+        await side_by_side("finalizers", lambda one: self.remove_finalizer(*one), objects, limit=PARALLEL)
+
+    async def _set_finalizer(self, kind: str, meta: ObjectMeta, *, present: bool) -> bool:
+        path = _path(kind, meta.namespace, meta.name)
+        finalizers, version = list(meta.finalizers), meta.resource_version
+        for _ in range(CONFLICT_RETRIES):
+            if present == (FINALIZER in finalizers):
+                return True
+            wanted = [*finalizers, FINALIZER] if present else [one for one in finalizers if one != FINALIZER]
+            patch = {"metadata": {"uid": meta.uid, "resourceVersion": version, "finalizers": wanted}}
+            try:
+                body: dict[str, Any] = await self._client.request(
+                    "PATCH",
+                    path,
+                    operation=f"set finalizer of {PLURALS[kind]}",
+                    body=patch,
+                    content_type=MERGE_PATCH,
+                )
+            except Gone:
+                return False
+            except Conflict:
+                current = await self.read(kind, meta.namespace, meta.name)
+                if current is None or current["metadata"]["uid"] != meta.uid:
+                    return False
+                if present and current["metadata"].get("deletionTimestamp"):
+                    return False
+                finalizers = list(current["metadata"].get("finalizers") or ())
+                version = current["metadata"]["resourceVersion"]
+            else:
+                self._on_write(kind, body)
+                return True
+        raise KubeError(
+            409, f"{kind} {meta.namespace}/{meta.name} changes all the time: its finalizer could not be set"
+        )
+
+    async def _is_gone(self, kind: str, meta: ObjectMeta) -> bool:
+        current = await self.read(kind, meta.namespace, meta.name)
+        return current is None or current["metadata"]["uid"] != meta.uid
+
+    # -- what goes with them -------------------------------------------------------------------------------------------
+
+    async def read_secret(self, namespace: str, name: str) -> Secret | None:
+        """A Secret, or None if there is none.
+
+        Raises
+        ------
+        InvalidError
+            The operator may not read it, or its data is not what a Secret holds.
+        KubeError
+            The request failed.
+        """
+        try:
+            body = await self._client.request(
+                "GET", f"/api/v1/namespaces/{namespace}/secrets/{name}", operation="get secrets"
+            )
+        except Gone:
+            self._on_secret_read(namespace, name, None)
+            return None
+        except Forbidden as error:
+            raise InvalidError(
+                Reason.SECRET_NOT_FOUND,
+                f"the operator may not read Secret {namespace}/{name}: give its ServiceAccount the right to get Secrets there",
+            ) from error
+        version = body["metadata"]["resourceVersion"]
+        self._on_secret_read(namespace, name, version)
+        try:
+            values = {
+                key: base64.b64decode(text, validate=True) for key, text in (body.get("data") or {}).items()
+            }
+        except binascii.Error as error:
+            raise InvalidError(
+                Reason.SECRET_NOT_FOUND, f"Secret {namespace}/{name} holds data that is not base64"
+            ) from error
+        return Secret(namespace, name, version, values)
+
+    async def secret_version(self, namespace: str, name: str) -> str | None:
+        """resourceVersion of a Secret, or None if there is none. Its data is not even sent."""
+        try:
+            body = await self._client.request(
+                "GET",
+                f"/api/v1/namespaces/{namespace}/secrets/{name}",
+                operation="get secret versions",
+                accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            )
+        except Gone:
+            return None
+        return str(body["metadata"]["resourceVersion"])
+
+    async def namespace_labels(self, namespace: str) -> dict[str, str] | None:
+        """Labels of a namespace, or None if it does not exist."""
+        try:
+            body = await self._client.request(
+                "GET", f"/api/v1/namespaces/{namespace}", operation="get namespaces"
+            )
+        except Gone:
+            return None
+        return dict(body["metadata"].get("labels") or {})
+
+    async def create_event(self, kind: str, meta: ObjectMeta, event: ObjectEvent) -> None:
+        """Tell people what happened to an object. That this fails is logged; it never fails the work.
+
+        Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+        """
+        suffix = uuid.uuid4().hex[:16]
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{meta.name[: MAX_EVENT_NAME - len(suffix) - 1].rstrip('.-')}.{suffix}",
+                "namespace": meta.namespace,
+            },
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": REPORTING_CONTROLLER,
+            "reportingInstance": self._instance,
+            "action": event.action,
+            "reason": event.reason.value,
+            "type": event.type,
+            "note": event.message[:MAX_NOTE],
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": kind,
+                "namespace": meta.namespace,
+                "name": meta.name,
+                "uid": meta.uid,
+                "resourceVersion": meta.resource_version,
+            },
+        }
+        path = f"/apis/events.k8s.io/v1/namespaces/{meta.namespace}/events"
+        try:
+            await self._client.request("POST", path, operation="create events", body=body)
+        except (KubeError, Forbidden) as error:
+            # A namespace that is being deleted takes no Events, and they are only a courtesy anywhere.
+            logger.warning(
+                "Event %s is lost: %s",
+                event.reason,
+                error.message,
+                extra={"object": f"{kind} {meta.namespace}/{meta.name}"},
+            )
+
+    async def create_events(self, kind: str, meta: ObjectMeta, events: Iterable[ObjectEvent]) -> None:
+        """Several Events about one object, in order."""
+        for event in events:
+            await self.create_event(kind, meta, event)
+
+
+def _collection(kind: str, namespace: str | None) -> str:
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{GROUP}/{VERSION}{scope}/{PLURALS[kind]}"
+
+
+def _path(kind: str, namespace: str, name: str) -> str:
+    return f"{_collection(kind, namespace)}/{name}"

@@ -1,0 +1,1 @@
+"""PostgreSQL: the only code that talks to a database server."""

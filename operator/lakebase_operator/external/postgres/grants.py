@@ -1,0 +1,232 @@
+"""Reading and changing privileges in one database."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from lakebase_operator.api.access_grant import Privilege
+from lakebase_operator.domain.plan import Difference, Plan
+from lakebase_operator.domain.privileges import ObjectClass
+from lakebase_operator.domain.statements import (
+    RESET_ROLE,
+    ObjectName,
+    PrivilegeStatement,
+    Verb,
+    grant_membership,
+    revoke_membership,
+    set_local_role,
+)
+from lakebase_operator.external.postgres.errors import is_concurrent_update
+from lakebase_operator.external.postgres.queries import query, with_rules
+from lakebase_operator.external.postgres.session import Connection
+
+ADVISORY_LOCK = 0x6C616B6562617365
+"""Key of the transaction-level lock that every writer of privileges takes ("lakebase" in ASCII)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """What one selector matches."""
+
+    objects: int
+    items: int
+    """Pairs of object and privilege, without what is only implied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The database against the rules, read in one statement."""
+
+    differences: tuple[Difference, ...]
+    counts: tuple[RuleCount, ...]
+    """By number of the selector."""
+    absent: tuple[tuple[int, ObjectName], ...]
+    """Selectors with objects that are named exactly and do not exist."""
+    read_only: tuple[tuple[int, ObjectName], ...]
+    """Selectors with views on which Write gives SELECT only."""
+    ledger_changes: int
+    """Rows of the ledger that do not say what the ACLs hold."""
+    managed: int
+    """Privileges that are the operator's, per object, grantee and privilege."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A statement that the database refused."""
+
+    statement: PrivilegeStatement
+    error: str
+    sqlstate: str
+
+
+async def compare(connection: Connection, owner: str, rules: Sequence[Mapping[str, Any]]) -> Comparison:
+    """Compare the database with the rules.
+
+    Parameters
+    ----------
+    connection
+        A session in the database; its ledger must exist.
+    owner
+        Name of the connection in the ledger.
+    rules
+        ``domain.desired.as_json``.
+    """
+    cursor = await connection.execute(
+        with_rules("compare"), {"connection": owner, "rules": Jsonb(list(rules), dumps=_compact)}, binary=True
+    )
+    differences: list[Difference] = []
+    counts = [RuleCount(0, 0)] * len(rules)
+    absent: list[tuple[int, ObjectName]] = []
+    read_only: list[tuple[int, ObjectName]] = []
+    ledger_changes = managed = 0
+    async for row in cursor:
+        match row["tag"]:
+            case "grant" | "revoke":
+                differences.append(_difference(row))
+            case "rule":
+                counts[row["rules"][0]] = RuleCount(row["objects"], row["items"])
+            case "absent":
+                absent.append((row["rules"][0], _object(row)))
+            case "read-only":
+                read_only.append((row["rules"][0], _object(row)))
+            case "ledger":
+                ledger_changes, managed = row["objects"], row["items"]
+    return Comparison(
+        tuple(differences), tuple(counts), tuple(absent), tuple(read_only), ledger_changes, managed
+    )
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _object(row: Mapping[str, Any]) -> ObjectName:
+    object_class = ObjectClass(row["class"])
+    in_schema = object_class in (ObjectClass.TABLE, ObjectClass.SEQUENCE)
+    return ObjectName(object_class, row["schema"] if in_schema else None, row["name"])
+
+
+def _difference(row: Mapping[str, Any]) -> Difference:
+    return Difference(
+        verb=Verb.GRANT if row["tag"] == "grant" else Verb.REVOKE,
+        object=_object(row),
+        oid=row["oid"],
+        owner=row["owner"],
+        privilege=Privilege(row["privilege"]),
+        grantor=row["grantor"],
+        grantees=tuple(row["grantees"]),
+        drifted=tuple(row["drifted"]),
+        grantable=row["grantable"],
+        implied=row["implied"],
+        public=row["public"],
+        selectors=tuple(row["rules"]),
+        others=tuple(row["others"] or ()),
+    )
+
+
+@asynccontextmanager
+async def exclusive(connection: Connection) -> AsyncIterator[None]:
+    """A transaction that no other writer of privileges shares the database with.
+
+    Concurrent GRANTs on one object fail with "tuple concurrently updated"; one lock for all writers ends that.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
+        yield
+
+
+async def execute(
+    connection: Connection, plan: Plan, operator_role: str, executed: Callable[[PrivilegeStatement], None]
+) -> tuple[Failure, ...]:
+    """Carry out a plan inside a transaction.
+
+    A statement that fails is rolled back alone and tried in halves until the culprit is alone, so one bad object never
+    holds back the others. A lost connection or a concurrent change by somebody else ends the whole transaction instead.
+
+    Raises
+    ------
+    psycopg.Error
+        The transaction cannot go on; nothing of it remains.
+    """
+    failures: list[Failure] = []
+    for role in plan.temporary_set:
+        await connection.execute(grant_membership(role, operator_role, admin=False, inherit=False, set_=True))
+    acting_as: str | None = None
+    for statement in plan.statements:
+        if statement.acting_as != acting_as:
+            await connection.execute(
+                RESET_ROLE if statement.acting_as is None else set_local_role(statement.acting_as)
+            )
+            acting_as = statement.acting_as
+        await _execute(connection, statement, failures, executed)
+    if acting_as is not None:
+        await connection.execute(RESET_ROLE)
+    for role in plan.temporary_set:
+        await connection.execute(_revoke_own_membership(role, operator_role))
+    return tuple(failures)
+
+
+def _revoke_own_membership(role: str, operator_role: str) -> sql.Composed:
+    return sql.SQL("{} GRANTED BY {}").format(
+        revoke_membership(role, operator_role), sql.Identifier(operator_role)
+    )
+
+
+async def _execute(
+    connection: Connection,
+    statement: PrivilegeStatement,
+    failures: list[Failure],
+    executed: Callable[[PrivilegeStatement], None],
+) -> None:
+    try:
+        async with connection.transaction():  # a savepoint
+            await connection.execute(statement.compose())
+    except psycopg.Error as error:
+        if connection.broken or is_concurrent_update(error) or error.sqlstate in (None, "57014"):
+            raise
+        halves = statement.halves()
+        if not halves:
+            failures.append(
+                Failure(statement, error.diag.message_primary or str(error), error.sqlstate or "")
+            )
+            return
+        for half in halves:
+            await _execute(connection, half, failures, executed)
+    else:
+        executed(statement)
+
+
+async def record(connection: Connection, owner: str, rules: Sequence[Mapping[str, Any]]) -> int:
+    """Bring the ledger in line with what the ACLs hold. Returns the number of rows that changed."""
+    cursor = await connection.execute(
+        with_rules("record"), {"connection": owner, "rules": Jsonb(list(rules), dumps=_compact)}
+    )
+    row = await cursor.fetchone()
+    return int(next(iter(row.values()))) if row else 0
+
+
+async def log_changes(connection: Connection, owner: str, entries: Iterable[tuple[str, str, str]]) -> None:
+    """Append to the change log: (resources, statement, result)."""
+    rows = list(entries)
+    if not rows:
+        return
+    async with connection.cursor() as cursor:
+        await cursor.execute(
+            "INSERT INTO lakebase_operator.change_log (connection, resources, statement, result)"
+            " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::text[])",
+            [owner, *(list(column) for column in zip(*rows, strict=True))],
+        )
+
+
+async def create_ledger(connection: Connection) -> None:
+    """Make the ledger, readable by its owner only, in one transaction. Harmless where it exists."""
+    async with exclusive(connection):
+        await connection.execute(query("ledger"))
+        # Event triggers of the platform, and default privileges, open every new object to others.
+        await connection.execute(query("ledger_private"))

@@ -1,0 +1,57 @@
+"""The part of the ledger that speaks of roles. It is in the home database only."""
+
+from collections.abc import Iterable, Mapping
+
+from lakebase_operator.domain.roles import RoleRecord
+from lakebase_operator.external.postgres.session import Connection
+
+
+async def read_role_records(connection: Connection, owner: str) -> Mapping[int, RoleRecord]:
+    """What declarations have made or taken over, by OID of the role."""
+    cursor = await connection.execute(
+        "SELECT role, resource, created, memberships, settings FROM lakebase_operator.roles WHERE connection = %s",
+        [owner],
+        binary=True,
+    )
+    return {
+        row["role"]: RoleRecord(
+            row["role"], row["resource"], row["created"], tuple(row["memberships"]), tuple(row["settings"])
+        )
+        async for row in cursor
+    }
+
+
+async def write_role_records(connection: Connection, owner: str, records: Iterable[RoleRecord]) -> None:
+    """Insert or replace records, in one statement."""
+    rows = [
+        (record.role, record.resource, record.created, list(record.memberships), list(record.settings))
+        for record in records
+    ]
+    if not rows:
+        return
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            "INSERT INTO lakebase_operator.roles (connection, role, resource, created, memberships, settings)"
+            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (connection, role) DO UPDATE SET"
+            " resource = EXCLUDED.resource, created = EXCLUDED.created,"
+            " memberships = EXCLUDED.memberships, settings = EXCLUDED.settings",
+            [(owner, *row) for row in rows],
+        )
+
+
+async def forget_roles(connection: Connection, owner: str, roles: Iterable[int]) -> None:
+    """Remove records of roles that are gone or let go."""
+    oids = list(roles)
+    if oids:
+        await connection.execute(
+            "DELETE FROM lakebase_operator.roles WHERE connection = %s AND role = ANY(%s)", [owner, oids]
+        )
+
+
+async def forget_connection(connection: Connection, owner: str) -> None:
+    """Remove all that the ledger holds for a connection; its change log stays."""
+    for table in ("held", "roles", "snapshots"):
+        await connection.execute(
+            f"DELETE FROM lakebase_operator.{table} WHERE connection = %s",  # noqa: S608  # names from above
+            [owner],
+        )

@@ -1,0 +1,68 @@
+"""Reading and changing roles. Role DDL runs statement by statement, never in one transaction with grants: Lakebase
+forwards it to its control plane at commit."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lakebase_operator.domain.plan import Actor
+from lakebase_operator.domain.roles import Edge, RoleState
+from lakebase_operator.external.postgres.queries import query
+from lakebase_operator.external.postgres.session import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What the operator's login is and may do in one database."""
+
+    role: str
+    database: str
+    version: str
+    version_num: int
+    superuser: bool
+    create_role: bool
+    read_only: bool
+    is_lakebase: bool
+    databricks_superuser: bool
+    create_on_database: bool
+    databricks_auth: str | None
+    """Schema of the extension databricks_auth, if it is installed here."""
+    ledger: bool
+    ledger_owner: str
+
+    @property
+    def major_version(self) -> int:
+        """16, 17, 18, …"""
+        return self.version_num // 10000
+
+
+async def preflight(connection: Connection) -> Preflight:
+    """Ask the database who we are and what we may do."""
+    row = await (await connection.execute(query("preflight"))).fetchone()
+    assert row is not None, "current_user is always in pg_roles"
+    return Preflight(**row)
+
+
+async def read_roles(connection: Connection) -> tuple[RoleState, ...]:
+    """All roles of the server."""
+    cursor = await connection.execute(query("roles"), binary=True)
+    return tuple([_role(row) async for row in cursor])
+
+
+def _role(row: dict[str, Any]) -> RoleState:
+    identity = re.search(r"\btype=(\w+)", row.pop("label") or "")
+    settings = dict(item.split("=", 1) for item in row.pop("settings"))
+    rights = {name: row.pop(name) for name in ("inherits", "can_set", "admin", "is_operator")}
+    return RoleState(
+        **row,
+        identity=identity[1].upper() if identity else None,
+        settings=settings,
+        actor=Actor(oid=row["oid"], name=row["name"], **rights),
+    )
+
+
+async def read_memberships(connection: Connection, members: Iterable[int]) -> tuple[Edge, ...]:
+    """Every membership of the given roles, by grantor."""
+    cursor = await connection.execute(query("memberships"), {"members": list(members)}, binary=True)
+    return tuple([Edge(**row) async for row in cursor])

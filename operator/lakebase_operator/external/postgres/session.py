@@ -1,0 +1,120 @@
+"""Connecting, with everything bounded and a fixed search_path."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import certifi
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from lakebase_operator.api.lakebase_connection import TLSMode
+from lakebase_operator.domain.instance import Credential
+from lakebase_operator.external.postgres.errors import connect_error
+
+Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
+
+_SSL_MODES = {TLSMode.REQUIRE: "require", TLSMode.VERIFY_CA: "verify-ca", TLSMode.VERIFY_FULL: "verify-full"}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds of a session, in seconds."""
+
+    connect: float = 60
+    """A compute that wakes up may take that long."""
+    statement: float = 300
+    lock: float = 10
+    """Longest wait for a lock: one long ALTER TABLE must not hold up everything."""
+    idle_in_transaction: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A database server and how to reach it."""
+
+    host: str
+    port: int
+    tls_mode: TLSMode
+    ca_file: str | None
+    """PEM file; None: the system's certificates."""
+    timeouts: Timeouts = Timeouts()
+
+
+async def connect(server: Server, credential: Credential, database: str) -> Connection:
+    """Open a session.
+
+    Raises
+    ------
+    LakebaseError
+        See :mod:`.errors`.
+    """
+    limits = server.timeouts
+    settings = {
+        "search_path": "pg_catalog",
+        "statement_timeout": _milliseconds(limits.statement),
+        "lock_timeout": _milliseconds(limits.lock),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.idle_in_transaction),
+    }
+    root = server.ca_file if server.tls_mode is TLSMode.REQUIRE else server.ca_file or _default_ca_file()
+    try:
+        async with asyncio.timeout(limits.connect):
+            connection = await psycopg.AsyncConnection.connect(
+                host=server.host,
+                port=server.port,
+                dbname=database,
+                user=credential.user,
+                password=credential.password,
+                sslmode=_SSL_MODES[server.tls_mode],
+                sslrootcert=root,
+                application_name="lakebase-operator",
+                connect_timeout=int(limits.connect),
+                keepalives_idle=30,
+                autocommit=True,
+                row_factory=dict_row,
+                prepare_threshold=None,
+            )
+            try:
+                await connection.execute(
+                    "SELECT " + ", ".join(["set_config(%s, %s, false)"] * len(settings)),
+                    [part for setting in settings.items() for part in setting],
+                )
+            except BaseException:
+                await connection.close()
+                raise
+            return connection
+    except (psycopg.Error, OSError, TimeoutError) as error:
+        mapped = connect_error(
+            error,
+            host=server.host,
+            port=server.port,
+            database=database,
+            user=credential.user,
+            oauth=credential.expires_at is not None,
+        )
+        raise mapped from error
+
+
+def _default_ca_file() -> str:
+    """The system's certificates, or SSL_CERT_FILE where it is set; certifi's where the system has none."""
+    return ssl.get_default_verify_paths().cafile or certifi.where()
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{int(seconds * 1000)}ms"
+
+
+@asynccontextmanager
+async def session(server: Server, credential: Credential, database: str) -> AsyncIterator[Connection]:
+    """A session that is closed at the end, also in the middle of a transaction."""
+    connection = await connect(server, credential, database)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+Row: TypeAlias = dict[str, Any]

@@ -1,0 +1,89 @@
+-- What is missing and what is there too much, per object and privilege, with everything needed to act on it.
+-- One statement, whatever the number of rules, objects and grantees. Writes nothing.
+SELECT 'grant' AS tag, d.rules, d.class, d.oid, n.schema, n.name, a.owner, d.privilege, NULL::oid AS grantor,
+       m.grantees,
+       ARRAY(SELECT unnest(m.grantees)
+             INTERSECT SELECT g FROM ledger l, unnest(l.grantees) AS g
+             WHERE (l.class, l.oid, l.privilege) = (d.class, d.oid, d.privilege)) AS drifted,
+       CASE d.class
+           WHEN 'SCHEMA' THEN has_schema_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
+           WHEN 'DATABASE' THEN has_database_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
+           WHEN 'SEQUENCE' THEN has_sequence_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
+           ELSE has_table_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
+       END AS grantable,
+       d.implied, COALESCE(h.public, false) AS public, NULL::oid[] AS others, NULL::bigint AS objects, NULL::bigint AS items
+FROM declared d
+JOIN acl a USING (class, oid)
+LEFT JOIN held h USING (class, oid, privilege)
+CROSS JOIN LATERAL (SELECT ARRAY(SELECT unnest(d.grantees) EXCEPT SELECT unnest(h.grantees) ORDER BY 1) AS grantees) AS m
+JOIN LATERAL (
+    SELECT s.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+    WHERE d.class IN ('TABLE', 'SEQUENCE') AND c.oid = d.oid
+    UNION ALL SELECT NULL, nspname FROM pg_namespace WHERE d.class = 'SCHEMA' AND oid = d.oid
+    UNION ALL SELECT NULL, datname FROM pg_database WHERE d.class = 'DATABASE' AND oid = d.oid
+) AS n ON true
+WHERE d.grantees IS DISTINCT FROM h.grantees AND m.grantees <> '{}'
+
+UNION ALL
+
+SELECT 'revoke', '{}', k.class, k.oid, n.schema, n.name, a.owner, k.privilege, k.grantor,
+       s.grantees, '{}', false, false, false,
+       -- Who else gave the same: that stays, and the privilege with it.
+       ARRAY(SELECT DISTINCT x.grantor FROM entry x
+             WHERE (x.class, x.oid, x.privilege) = (k.class, k.oid, k.privilege)
+               AND x.grantor <> k.grantor AND x.grantees && s.grantees), NULL, NULL
+FROM claim k
+JOIN acl a USING (class, oid)
+JOIN entry e USING (class, oid, privilege, grantor)
+LEFT JOIN declared d USING (class, oid, privilege)
+CROSS JOIN LATERAL (
+    SELECT ARRAY((SELECT unnest(k.grantees) INTERSECT SELECT unnest(e.grantees))
+                 EXCEPT SELECT unnest(d.grantees)
+                 EXCEPT SELECT g FROM lakebase_operator.held o, unnest(o.grantees) AS g
+                        WHERE o.connection <> %(connection)s AND o.class = k.class AND o.objid = k.oid
+                          AND o.privilege = k.privilege AND o.grantor = k.grantor
+                 ORDER BY 1) AS grantees
+) AS s
+JOIN LATERAL (
+    SELECT s.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+    WHERE k.class IN ('TABLE', 'SEQUENCE') AND c.oid = k.oid
+    UNION ALL SELECT NULL, nspname FROM pg_namespace WHERE k.class = 'SCHEMA' AND oid = k.oid
+    UNION ALL SELECT NULL, datname FROM pg_database WHERE k.class = 'DATABASE' AND oid = k.oid
+) AS n ON true
+WHERE k.grantees IS DISTINCT FROM d.grantees AND s.grantees <> '{}'
+
+UNION ALL
+
+SELECT 'rule', ARRAY[r.id], r.class, NULL, r.schema, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       COALESCE(m.objects, 0), COALESCE(i.items, 0)
+FROM rule r
+LEFT JOIN (SELECT rule, count(*) AS objects FROM matched GROUP BY rule) AS m ON m.rule = r.id
+LEFT JOIN (SELECT rule, count(*) AS items FROM item WHERE NOT implied GROUP BY rule) AS i ON i.rule = r.id
+
+UNION ALL
+
+SELECT 'absent', ARRAY[r.id], r.class, NULL, r.schema, x.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM rule r CROSS JOIN LATERAL unnest(r.names) AS x(name)
+LEFT JOIN matched m ON m.rule = r.id AND m.name = x.name
+WHERE m.rule IS NULL AND NOT x.name LIKE ANY (r.excluding)
+
+UNION ALL
+
+(SELECT 'read-only', ARRAY[x.rule], 'TABLE', x.oid, n.nspname, x.relname, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL
+ FROM relation x JOIN rule r ON r.id = x.rule JOIN pg_namespace n ON n.oid = x.relnamespace
+ WHERE r.access = 'Write' AND x.relkind IN ('v', 'm', 'f')
+   AND (x.rule, x.oid) NOT IN (SELECT rule, oid FROM item WHERE class = 'TABLE' AND privilege = 'INSERT')
+ ORDER BY x.rule, x.relname LIMIT 1000)
+
+UNION ALL
+
+SELECT 'ledger', '{}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       (SELECT count(*) FROM (SELECT * FROM record WHERE grantees <> '{}') AS r
+        FULL JOIN ledger l USING (class, oid, privilege, grantor)
+        WHERE r.grantees IS DISTINCT FROM l.grantees)
+       + (SELECT count(*) FROM jsonb_to_recordset(%(rules)s::jsonb) AS j(class text, snapshot text)
+          WHERE j.snapshot IS NOT NULL AND NOT EXISTS (
+              SELECT FROM lakebase_operator.snapshots s
+              WHERE s.connection = %(connection)s AND s.snapshot = j.snapshot AND s.class = j.class)),
+       (SELECT COALESCE(sum(cardinality(grantees)), 0)::bigint FROM record)

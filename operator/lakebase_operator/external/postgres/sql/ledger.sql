@@ -1,0 +1,46 @@
+-- The ledger: which privileges are the operator's doing, and what it has executed. Owned by the operator's role.
+CREATE SCHEMA IF NOT EXISTS lakebase_operator;
+
+CREATE TABLE IF NOT EXISTS lakebase_operator.version (number int NOT NULL);
+INSERT INTO lakebase_operator.version SELECT 1 WHERE NOT EXISTS (SELECT FROM lakebase_operator.version);
+
+-- One row per object, privilege and grantor: grantees in an array, 20 times smaller than a row each.
+CREATE TABLE IF NOT EXISTS lakebase_operator.held (
+    connection text   NOT NULL,
+    class      text   NOT NULL,
+    objid      oid    NOT NULL,
+    privilege  text   NOT NULL,
+    grantor    oid    NOT NULL,
+    grantees   oid[]  NOT NULL,
+    PRIMARY KEY (connection, class, objid, privilege, grantor)
+);
+
+-- Roles that a declaration has made or taken over (in the home database only).
+CREATE TABLE IF NOT EXISTS lakebase_operator.roles (
+    connection  text    NOT NULL,
+    role        oid     NOT NULL,
+    resource    text    NOT NULL,
+    created     boolean NOT NULL,
+    memberships oid[]   NOT NULL DEFAULT '{}',
+    settings    text[]  NOT NULL DEFAULT '{}',
+    PRIMARY KEY (connection, role)
+);
+
+-- Objects that an AccessGrant with newObjects: false found first.
+CREATE TABLE IF NOT EXISTS lakebase_operator.snapshots (
+    connection text  NOT NULL,
+    snapshot   text  NOT NULL,
+    class      text  NOT NULL,
+    objects    oid[] NOT NULL,
+    PRIMARY KEY (connection, snapshot, class)
+);
+
+-- Append-only.
+CREATE TABLE IF NOT EXISTS lakebase_operator.change_log (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    connection text NOT NULL,
+    resources  text NOT NULL,
+    statement  text NOT NULL,
+    result     text NOT NULL
+);

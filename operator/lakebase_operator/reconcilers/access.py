@@ -1,0 +1,270 @@
+"""How a connection is reached: its Secrets, its control plane, its credential, its sessions."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lakebase_operator.api import LakebaseConnection
+from lakebase_operator.api.base import SecretKeyRef
+from lakebase_operator.api.lakebase_connection import LakebaseConnectionSpec
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.errors import InvalidError, NotReadyError, TransientError
+from lakebase_operator.domain.instance import Credential, Instance, InstanceState
+from lakebase_operator.external.databricks import (
+    Auth,
+    AutoscalingTarget,
+    ControlPlane,
+    OAuthM2M,
+    ProvisionedTarget,
+    Target,
+    WorkloadIdentity,
+    Workspace,
+)
+from lakebase_operator.external.postgres.session import Connection, Server, Timeouts, connect
+
+SecretValues = Mapping[str, Mapping[str, bytes]]
+"""Secrets of the connection's namespace by name."""
+
+
+class Login(Protocol):
+    """Where the server is and how to log in."""
+
+    async def instance(self) -> Instance:
+        """State and host."""
+
+    async def credential(self, *, fresh: bool = False) -> Credential:
+        """A login that is valid now."""
+
+    async def is_service_principal(self) -> bool | None:
+        """None: not a Databricks identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordLogin:
+    """A native login with a password, at a host that is given or that the control plane names."""
+
+    user: str
+    password: str
+    host: str
+
+    async def instance(self) -> Instance:
+        """There is no control plane to ask: connecting tells."""
+        return Instance(InstanceState.AVAILABLE, self.host)
+
+    async def credential(self, *, fresh: bool = False) -> Credential:  # noqa: ARG002  # a password is what it is
+        """The password from the Secret."""
+        return Credential(self.user, self.password, None)
+
+    async def is_service_principal(self) -> bool | None:
+        """A native role is no Databricks identity."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabricksLogin:
+    """A Databricks identity that logs in with database credentials."""
+
+    control_plane: ControlPlane
+
+    async def instance(self) -> Instance:
+        """As the control plane says."""
+        return await self.control_plane.instance()
+
+    async def credential(self, *, fresh: bool = False) -> Credential:
+        """A database credential, from memory while it lasts."""
+        return await self.control_plane.credential(fresh=fresh)
+
+    async def is_service_principal(self) -> bool | None:
+        """Whether the identity is one."""
+        return (await self.control_plane.identity()).is_service_principal
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A way into the databases of one connection."""
+
+    login: Login
+    server: Server
+    instance: Instance
+
+    async def open(self, database: str) -> Connection:
+        """A session in ``database``. If an OAuth credential is refused, it is tried once more with a fresh one.
+
+        Raises
+        ------
+        LakebaseError
+            See ``external.postgres.errors``.
+        """
+        try:
+            return await connect(self.server, await self.login.credential(), database)
+        except InvalidError as error:
+            if error.reason is not Reason.TOKEN_EXPIRED:
+                raise
+            return await connect(self.server, await self.login.credential(fresh=True), database)
+        except TransientError as error:
+            if self.instance.state is InstanceState.ASLEEP and error.reason is Reason.UNREACHABLE:
+                raise NotReadyError(
+                    Reason.RESUMING, f"The compute is waking up. {error.message} It is tried again shortly."
+                ) from error
+            raise
+
+    @asynccontextmanager
+    async def session(self, database: str) -> AsyncIterator[Connection]:
+        """:meth:`open`, closed at the end."""
+        connection = await self.open(database)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+class Logins:
+    """Makes logins, and keeps those of Databricks, whose credentials are shared and renewed in memory.
+
+    Parameters
+    ----------
+    executor
+        Threads for the blocking SDK.
+    token_path
+        The operator's projected service-account token, for workload identity.
+    """
+
+    def __init__(self, executor: ThreadPoolExecutor, token_path: Path | None) -> None:
+        self._executor = executor
+        self._token_path = token_path
+        self._workspaces: dict[tuple[str, Auth], Workspace] = {}
+
+    def login(self, spec: LakebaseConnectionSpec, secrets: SecretValues) -> Login:
+        """The login that a connection declares.
+
+        Raises
+        ------
+        LakebaseError
+            A Secret or a key is missing, or a value cannot be used.
+        """
+        if spec.auth.password is not None:
+            user = _text(secrets, spec.auth.password.secret_ref.name, "username")
+            password = _text(secrets, spec.auth.password.secret_ref.name, "password")
+            host = spec.target.server.host if spec.target.server else spec.host
+            if host is None:
+                raise InvalidError(
+                    Reason.INVALID_SPEC,
+                    "spec.host: give the host, since a password login does not ask the Databricks API for it.",
+                )
+            return PasswordLogin(user, password, host)
+        return DatabricksLogin(self._workspace(spec, secrets).control_plane(_target(spec)))
+
+    def _workspace(self, spec: LakebaseConnectionSpec, secrets: SecretValues) -> Workspace:
+        auth = self._auth(spec, secrets)
+        if spec.workspace_url is None:
+            raise InvalidError(Reason.INVALID_SPEC, "spec.workspaceURL is needed for OAuth.")
+        key = (spec.workspace_url, auth)
+        if key not in self._workspaces:
+            # A changed secret makes a new workspace; the one with the old secret is of no more use.
+            for old in [known for known in self._workspaces if _replaces(key, known)]:
+                del self._workspaces[old]
+            self._workspaces[key] = Workspace(spec.workspace_url, auth, executor=self._executor)
+        return self._workspaces[key]
+
+    def _auth(self, spec: LakebaseConnectionSpec, secrets: SecretValues) -> Auth:
+        if spec.auth.oauth_m2m is not None:
+            reference = spec.auth.oauth_m2m.client_secret_ref
+            return OAuthM2M(spec.auth.oauth_m2m.client_id, _text(secrets, reference.name, reference.key))
+        if spec.auth.workload_identity is not None:
+            if self._token_path is None:
+                raise InvalidError(
+                    Reason.INVALID_SPEC,
+                    "spec.auth.workloadIdentity: the operator has no projected ServiceAccount token; "
+                    "install it with the chart's workloadIdentity values (LAKEBASE_OPERATOR_TOKEN_PATH).",
+                )
+            return WorkloadIdentity(spec.auth.workload_identity.client_id, self._token_path)
+        raise InvalidError(
+            Reason.INVALID_SPEC, "spec.auth: give one of oauthM2M, workloadIdentity, password."
+        )
+
+
+def _replaces(new: tuple[str, Auth], old: tuple[str, Auth]) -> bool:
+    return new[0] == old[0] and new[1].client_id == old[1].client_id and new != old
+
+
+def _target(spec: LakebaseConnectionSpec) -> Target:
+    if spec.target.autoscaling is not None:
+        target = spec.target.autoscaling
+        return AutoscalingTarget(target.project, target.branch, target.endpoint)
+    if spec.target.provisioned is not None:
+        return ProvisionedTarget(spec.target.provisioned.instance)
+    raise InvalidError(
+        Reason.INVALID_SPEC,
+        "spec.auth: a server target logs in with auth.password; OAuth credentials are made for a Lakebase target.",
+    )
+
+
+def secret_names(connection: LakebaseConnection) -> frozenset[str]:
+    """Secrets that a connection needs, all in its own namespace."""
+    spec = connection.spec
+    names: set[str] = set()
+    if spec.auth.oauth_m2m is not None:
+        names.add(spec.auth.oauth_m2m.client_secret_ref.name)
+    if spec.auth.password is not None:
+        names.add(spec.auth.password.secret_ref.name)
+    if spec.tls.ca_ref is not None:
+        names.add(spec.tls.ca_ref.name)
+    return frozenset(names)
+
+
+def _text(secrets: SecretValues, name: str, key: str) -> str:
+    if name not in secrets:
+        raise NotReadyError(
+            Reason.SECRET_NOT_FOUND, f'There is no Secret "{name}" in this namespace. Create it.'
+        )
+    if key not in secrets[name]:
+        raise NotReadyError(Reason.SECRET_NOT_FOUND, f'The Secret "{name}" has no key "{key}". Add it.')
+    try:
+        return secrets[name][key].decode()
+    except UnicodeDecodeError:
+        raise InvalidError(
+            Reason.INVALID_SPEC, f'The key "{key}" of the Secret "{name}" is not text in UTF-8.'
+        ) from None
+
+
+def server(
+    connection: LakebaseConnection, instance: Instance, secrets: SecretValues, timeouts: Timeouts
+) -> Server:
+    """Where to connect to.
+
+    Raises
+    ------
+    LakebaseError
+        There is no host, or another one than expected.
+    """
+    spec = connection.spec
+    if instance.host is None:
+        raise NotReadyError(
+            Reason.INSTANCE_STARTING, "The control plane gives no host yet. It is asked again shortly."
+        )
+    if spec.host is not None and spec.host.casefold() != instance.host.casefold():
+        raise InvalidError(
+            Reason.HOSTNAME_MISMATCH,
+            f'spec.host is "{spec.host}", but the control plane says "{instance.host}". Correct it, or leave it out.',
+        )
+    ca_file = _ca_file(spec.tls.ca_ref, secrets) if spec.tls.ca_ref else None
+    return Server(instance.host, spec.port, spec.tls.mode, ca_file, timeouts)
+
+
+def _ca_file(reference: SecretKeyRef, secrets: SecretValues) -> str:
+    """libpq reads certificates from a file only: one per content, made once."""
+    content = _text(secrets, reference.name, reference.key).encode()
+    directory = Path(tempfile.gettempdir()) / f"lakebase-operator-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    path = directory / f"{hashlib.sha256(content).hexdigest()}.pem"
+    if not path.exists():
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(content)
+        partial.replace(path)
+    return str(path)

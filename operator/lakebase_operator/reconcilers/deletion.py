@@ -1,0 +1,203 @@
+"""Letting objects go: grants are revoked by the pass itself, since they declare nothing any more; roles are dropped here.
+
+Never a finalizer that hangs without a reason in status, and never an object that goes with its access still there unless
+somebody asked for it.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from lakebase_operator.api import PostgresRole
+from lakebase_operator.api.postgres_role import RoleDeletionPolicy
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.errors import LakebaseError
+from lakebase_operator.domain.roles import RoleState
+from lakebase_operator.domain.statements import (
+    alter_role,
+    drop_role,
+    grant_membership,
+    revoke_membership,
+    role_options,
+)
+from lakebase_operator.engine.catalog import kind_of
+from lakebase_operator.external.kube.objects import ObjectEvent
+from lakebase_operator.external.postgres.errors import query_error
+from lakebase_operator.external.postgres.grants import exclusive
+from lakebase_operator.external.postgres.queries import query
+from lakebase_operator.external.postgres.session import Connection
+from lakebase_operator.reconcilers.access import Access
+from lakebase_operator.reconcilers.report import Report, Subject
+from lakebase_operator.reconcilers.roles import Roles
+from lakebase_operator.reconcilers.services import Services
+from lakebase_operator.reconcilers.view import is_finalized
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """An object whose finalizer is to be removed."""
+
+    subject: Subject
+    cleaned: bool
+    """False: what it gave is still in the database."""
+
+
+async def let_go(services: Services, leaving: Iterable[Leaving]) -> None:
+    """Remove finalizers; tell where something was left behind."""
+    for one in leaving:
+        if not is_finalized(one.subject):
+            continue
+        if not one.cleaned:
+            event = ObjectEvent(
+                "Warning",
+                Reason.ABANDONED,
+                "Let go without cleaning up: what it gave may still be in the database.",
+                action="Delete",
+            )
+            await services.kube.create_event(kind_of(one.subject), one.subject.metadata, event)
+        await services.kube.remove_finalizer(kind_of(one.subject), one.subject.metadata)
+
+
+@dataclass(slots=True)
+class RoleDrop:
+    """Drops roles: in every database that depends on them, then for good."""
+
+    access: Access
+    home: Connection
+    operator_role: str
+    roles: Roles
+    report: Report
+
+    async def run(self, role: PostgresRole) -> bool:
+        """Drop the role of a PostgresRole that is being deleted. Returns whether it is gone."""
+        state = self.roles.states.get(role.role_name)
+        if state is None or role.spec.deletion_policy is RoleDeletionPolicy.RETAIN:
+            return True
+        if not (state.actor.admin or state.superuser):
+            self.report.stalled(
+                role,
+                Reason.NOT_ROLE_ADMIN,
+                f'The role "{state.name}" was made by somebody else, so the operator cannot drop it. '
+                f'Somebody with ADMIN option on it must run: DROP ROLE "{state.name}"; or set deletionPolicy: Retain.',
+            )
+            return False
+        try:
+            await self._drop(role, state)
+        except psycopg.errors.DependentObjectsStillExist as error:
+            await self._blocked(role, state, error)
+            return False
+        except psycopg.Error as error:
+            self.report.failed(role, query_error(error, doing=f"dropping role {state.name}"))
+            return False
+        except LakebaseError as error:
+            self.report.failed(role, error)
+            return False
+        return True
+
+    async def _drop(self, role: PostgresRole, state: RoleState) -> None:
+        # Without LOGIN and without sessions nothing new can come to depend on it.
+        if state.login:
+            await self.home.execute(alter_role(state.name, role_options(login=False)))
+        await self._end_sessions(state)
+        for database in await self._databases(state):
+            async with AsyncExitStack() as stack:
+                connection = self.home
+                if database != self.home.info.dbname:
+                    connection = await stack.enter_async_context(self.access.session(database))
+                await self._clean(connection, state, role.spec.reassign_owned_to)
+        await self.home.execute(drop_role(state.name))
+
+    async def _end_sessions(self, state: RoleState) -> None:
+        """Needs pg_signal_backend or membership; where the operator has neither, DROP ROLE tells of what remains."""
+        try:
+            await self.home.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = %s AND pid <> pg_backend_pid()",
+                [state.oid],
+            )
+        except psycopg.errors.InsufficientPrivilege:
+            return
+
+    async def _databases(self, state: RoleState) -> Sequence[str]:
+        """Databases in which something depends on the role."""
+        cursor = await self.home.execute(
+            "SELECT d.datname FROM pg_database d WHERE d.datallowconn AND d.oid IN"
+            " (SELECT dbid FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = %s)"
+            " UNION SELECT current_database() ORDER BY 1",
+            [state.oid],
+        )
+        return [row["datname"] async for row in cursor]
+
+    async def _clean(self, connection: Connection, state: RoleState, heir: str | None) -> None:
+        """Reassign what the role owns, then take away its privileges, in one transaction.
+
+        REASSIGN and DROP OWNED need inherited membership; the operator gives it to itself for the transaction. DROP OWNED
+        runs only where nothing is owned any more: then it drops privileges, never objects.
+        """
+        name, me = state.name, self.operator_role
+        async with exclusive(connection):
+            borrowed = [name] if not state.actor.inherits else []
+            if heir is not None:
+                target = self.roles.states.get(heir)
+                if target is not None and not target.actor.inherits:
+                    borrowed.append(heir)
+            for role in borrowed:
+                await connection.execute(grant_membership(role, me, admin=False, inherit=True, set_=False))
+            if heir is not None:
+                await connection.execute(
+                    sql.SQL("REASSIGN OWNED BY {} TO {}").format(sql.Identifier(name), sql.Identifier(heir))
+                )
+            if not await _owns_anything(connection, state.oid):
+                await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+                await self._revoke_what_others_granted(connection, state)
+            for role in borrowed:
+                await connection.execute(
+                    sql.SQL("{} GRANTED BY {}").format(revoke_membership(role, me), sql.Identifier(me))
+                )
+
+    async def _revoke_what_others_granted(self, connection: Connection, state: RoleState) -> None:
+        """DROP OWNED leaves what grantors other than the owner gave; each is revoked as that grantor where possible."""
+        cursor = await connection.execute(query("privileges_of"), {"role": state.oid})
+        for row in await cursor.fetchall():
+            grantor = self.roles.by_oid.get(row["grantor"])
+            if grantor is None:
+                continue
+            statement = sql.SQL("REVOKE {} ON {} {} FROM {}").format(
+                sql.SQL(row["privilege"]),
+                sql.SQL(row["class"]),
+                sql.SQL(row["name"]),
+                sql.Identifier(state.name),
+            )
+            acting = grantor.actor.can_set and not grantor.actor.is_operator
+            if acting:
+                await connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(grantor.name)))
+            await connection.execute(statement)
+            if acting:
+                await connection.execute("RESET ROLE")
+
+    async def _blocked(self, role: PostgresRole, state: RoleState, error: psycopg.Error) -> None:
+        listed = [line.strip() for line in (error.diag.message_detail or "").splitlines() if line.strip()]
+        self.report.fields(role, {"dependencies": [line[:512] for line in listed[:20]]})
+        advice = (
+            "Drop or hand over what is listed in status.dependencies"
+            if role.spec.reassign_owned_to
+            else "Set spec.reassignOwnedTo, or drop or hand over what is listed in status.dependencies"
+        )
+        self.report.stalled(
+            role,
+            Reason.ROLE_DROP_BLOCKED,
+            f'The role "{state.name}" cannot be dropped: {"; ".join(listed[:3])}. {advice}.',
+        )
+
+
+async def _owns_anything(connection: Connection, role: int) -> bool:
+    cursor = await connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid"
+        " WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass"
+        " AND s.refobjid = %s AND s.deptype = 'o') AS owns",
+        [role],
+    )
+    row = await cursor.fetchone()
+    return bool(row and row["owns"])

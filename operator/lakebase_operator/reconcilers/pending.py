@@ -1,0 +1,46 @@
+"""Is there work to do on an object, judged by its status alone, without looking at the database?"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from lakebase_operator.api import AccessGrant, LakebaseConnection
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.desired import is_active
+from lakebase_operator.engine.catalog import Catalog, key_of
+from lakebase_operator.reconcilers.view import Dependent, is_deleting, is_finalized
+
+_CARRIED_OUT = frozenset(
+    {
+        Reason.SUCCEEDED, Reason.SUSPENDED, Reason.NO_OBJECTS, Reason.EXPIRED, Reason.NOT_YET_ACTIVE,
+        Reason.RESOLVED, Reason.NOT_FOUND, Reason.NO_ACCOUNT, Reason.AMBIGUOUS, Reason.UNMAPPED_USERS,
+        Reason.OBJECT_MISSING, Reason.UNGRANTABLE, Reason.UNREVOCABLE, Reason.OBJECT_FAILED, Reason.DRIFT_FOUND,
+        Reason.ROLE_MISSING, Reason.ROLE_EXISTS, Reason.IDENTITY_NOT_FOUND, Reason.IDENTITY_MISMATCH,
+        Reason.NOT_ROLE_ADMIN, Reason.PERMISSION_DENIED, Reason.INVALID_SPEC, Reason.RESERVED_NAME,
+        Reason.CONFLICTING_DECLARATIONS, Reason.DATABASE_NOT_MANAGED, Reason.DATABASE_NOT_FOUND,
+    }
+)  # fmt: skip
+"""Reasons of ``Ready`` after a pass that came to the object: looking again would only find the same."""
+
+_INACTIVE = frozenset({Reason.SUSPENDED, Reason.EXPIRED, Reason.NOT_YET_ACTIVE})
+
+
+def is_pending(subject: LakebaseConnection | Dependent, catalog: Catalog, now: datetime) -> bool:
+    """Whether something is declared of ``subject`` that no pass has carried out."""
+    if is_deleting(subject):
+        return is_finalized(subject)
+    status = catalog.status(key_of(subject))
+    reason = _ready_reason(status)
+    if status.get("observedGeneration") != subject.metadata.generation or reason not in _CARRIED_OUT:
+        return True
+    if isinstance(subject, AccessGrant):
+        # Time has passed its notBefore or expiresAt since.
+        return is_active(subject.spec, now) == (reason in _INACTIVE)
+    return False
+
+
+def _ready_reason(status: Mapping[str, Any]) -> str | None:
+    for one in status.get("conditions") or []:
+        if one["type"] == "Ready":
+            return str(one["reason"])
+    return None

@@ -1,0 +1,103 @@
+"""What a pass has to say of each object, collected and written once at the end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from lakebase_operator.api import AccessGrant, LakebaseConnection, PostgresRole, UserMapping
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.errors import InvalidError, LakebaseError
+from lakebase_operator.domain.status import Condition, Verdict, verdict
+from lakebase_operator.engine.catalog import Broken, key_of
+from lakebase_operator.engine.keys import ObjectKey
+from lakebase_operator.external.kube.objects import ObjectEvent
+
+Subject: TypeAlias = LakebaseConnection | PostgresRole | UserMapping | AccessGrant | Broken
+
+_SUMMING_UP = frozenset({"Ready", Verdict.RECONCILING.value, Verdict.STALLED.value})
+
+
+@dataclass(slots=True)
+class Saying:
+    """What is said of one object."""
+
+    subject: Subject
+    verdict: Verdict | None = None
+    """None: nothing to say, the status stays as it is."""
+    reason: Reason = Reason.PENDING
+    message: str = ""
+    facts: dict[str, Condition] = field(default_factory=dict)
+    """Further conditions by type."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Fields of the status; what is not named stays as it was."""
+    events: list[ObjectEvent] = field(default_factory=list)
+
+    def status(self, previous: Mapping[str, Any]) -> dict[str, Any]:
+        """The status to write over ``previous``. Details that a pass did not come to look at stay as they were."""
+        assert self.verdict is not None
+        kept = {
+            condition["type"]: condition
+            for condition in previous.get("conditions") or []
+            if condition["type"] not in _SUMMING_UP
+        }
+        return {
+            **{
+                key: value
+                for key, value in previous.items()
+                if key not in ("conditions", "observedGeneration")
+            },
+            **self.fields,
+            "conditions": [*verdict(self.verdict, self.reason, self.message), *(kept | self.facts).values()],
+        }
+
+
+class Report:
+    """Verdicts by object. The first verdict on an object stands: a later step does not talk over an earlier failure."""
+
+    def __init__(self) -> None:
+        self._sayings: dict[ObjectKey, Saying] = {}
+
+    def __contains__(self, subject: Subject) -> bool:
+        saying = self._sayings.get(key_of(subject))
+        return saying is not None and saying.verdict is not None
+
+    def said(self) -> tuple[Saying, ...]:
+        """Everything that is to be written."""
+        return tuple(saying for saying in self._sayings.values() if saying.verdict is not None)
+
+    def ready(self, subject: Subject, reason: Reason, message: str) -> None:
+        """As declared."""
+        self._say(subject, Verdict.READY, reason, message)
+
+    def waiting(self, subject: Subject, reason: Reason, message: str) -> None:
+        """Not there yet; the operator goes on by itself."""
+        self._say(subject, Verdict.RECONCILING, reason, message)
+
+    def stalled(self, subject: Subject, reason: Reason, message: str) -> None:
+        """Not there, and a person must change something."""
+        self._say(subject, Verdict.STALLED, reason, message)
+
+    def failed(self, subject: Subject, error: LakebaseError) -> None:
+        """Not there, for this error."""
+        say = self.stalled if isinstance(error, InvalidError) else self.waiting
+        say(subject, error.reason, error.message)
+
+    def fact(self, subject: Subject, condition: Condition) -> None:
+        """A further condition."""
+        self._about(subject).facts[condition["type"]] = condition
+
+    def fields(self, subject: Subject, fields: Mapping[str, object]) -> None:
+        """Fields of the status. A value of None takes the field away."""
+        self._about(subject).fields.update(fields)
+
+    def event(self, subject: Subject, event: ObjectEvent) -> None:
+        """An Event, created if the status is written."""
+        self._about(subject).events.append(event)
+
+    def _about(self, subject: Subject) -> Saying:
+        return self._sayings.setdefault(key_of(subject), Saying(subject))
+
+    def _say(self, subject: Subject, verdict: Verdict, reason: Reason, message: str) -> None:
+        saying = self._about(subject)
+        if saying.verdict is None:
+            saying.verdict, saying.reason, saying.message = verdict, reason, message

@@ -1,0 +1,354 @@
+"""Roles: those that PostgresRoles declare and those that UserMappings need. Before grants, never in their transaction."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import psycopg
+from psycopg import sql
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from lakebase_operator.api import PostgresRole, UserMapping
+from lakebase_operator.api.names import role_name_problem
+from lakebase_operator.api.postgres_role import IdentityType
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.api.user_mapping import CreateRole, MappingMode
+from lakebase_operator.domain.errors import InvalidError, LakebaseError
+from lakebase_operator.domain.people import RoleNames, resolve_mapping
+from lakebase_operator.domain.plan import Actor
+from lakebase_operator.domain.roles import (
+    IDENTITY_NAMES,
+    Edge,
+    MembershipPlan,
+    RoleRecord,
+    RoleState,
+    Step,
+    alteration,
+    creation,
+    declared_options,
+    membership_change,
+    settings_change,
+)
+from lakebase_operator.domain.statements import role_options
+from lakebase_operator.external.postgres.errors import is_concurrent_update, query_error
+from lakebase_operator.external.postgres.grants import create_ledger, log_changes
+from lakebase_operator.external.postgres.ledger import forget_roles, read_role_records, write_role_records
+from lakebase_operator.external.postgres.roles import Preflight, read_memberships, read_roles
+from lakebase_operator.external.postgres.session import Connection
+from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.view import View, is_deleting
+
+
+@dataclass(slots=True)
+class Roles:
+    """The roles of the server during a pass."""
+
+    states: dict[str, RoleState]
+    by_oid: dict[int, RoleState] = field(init=False)
+    oids: dict[str, int] = field(init=False)
+    actors: dict[int, Actor] = field(init=False)
+    """What the operator may do with each."""
+
+    def __post_init__(self) -> None:
+        self.by_oid = {state.oid: state for state in self.states.values()}
+        self.oids = {name: state.oid for name, state in self.states.items()}
+        self.actors = {state.oid: state.actor for state in self.states.values()}
+
+    @classmethod
+    async def read(cls, connection: Connection) -> "Roles":
+        """All roles, in one statement."""
+        return cls({state.name: state for state in await read_roles(connection)})
+
+    @property
+    def names(self) -> RoleNames:
+        """To find people by."""
+        return RoleNames(self.states)
+
+    def name_of(self, oid: int) -> str | None:
+        """Name by OID; 0 is PUBLIC."""
+        if oid == 0:
+            return "PUBLIC"
+        state = self.by_oid.get(oid)
+        return state.name if state else None
+
+
+@dataclass(slots=True)
+class RolesStep:
+    """Carries out what is declared about roles, in the home database."""
+
+    connection: Connection
+    preflight: Preflight
+    owner: str
+    report: Report
+    executed: list[tuple[str, str, str]] = field(default_factory=list)
+    """For the change log: resources, statement, result."""
+
+    async def run(self, view: View) -> Roles:
+        """Create and alter roles; a failure stays with the object that it belongs to."""
+        declared = self._without_conflicts(role for role in view.roles if not is_deleting(role))
+        mappings = [mapping for mapping in view.mappings if not is_deleting(mapping)]
+        if (declared or mappings) and not self.preflight.ledger:
+            await create_ledger(self.connection)
+            self.preflight = replace(self.preflight, ledger=True)
+        roles = await Roles.read(self.connection)
+        records = dict(await read_role_records(self.connection, self.owner)) if self.preflight.ledger else {}
+        gone = [oid for oid in records if oid not in roles.by_oid]
+        await forget_roles(self.connection, self.owner, gone)
+        created = await self._create_missing(declared, mappings, roles)
+        if created:
+            roles = await Roles.read(self.connection)
+        await self._make_as_declared(declared, roles, records, created)
+        if self.preflight.ledger:
+            await log_changes(self.connection, self.owner, self.executed)
+        return roles
+
+    def _without_conflicts(self, declared: Iterable[PostgresRole]) -> Sequence[PostgresRole]:
+        """Of several objects for one role the oldest holds (the view is ordered by age)."""
+        winners: dict[str, PostgresRole] = {}
+        for role in declared:
+            if problem := role_name_problem(role.role_name):
+                self.report.stalled(
+                    role,
+                    Reason.RESERVED_NAME,
+                    f'spec.roleName: "{role.role_name}" {problem}. Choose another name.',
+                )
+            elif (winner := winners.setdefault(role.role_name, role)) is not role:
+                self.report.stalled(
+                    role,
+                    Reason.CONFLICTING_DECLARATIONS,
+                    f'The role "{role.role_name}" is declared by PostgresRole '
+                    f"{winner.metadata.namespace}/{winner.metadata.name} already. Delete one of them.",
+                )
+        return tuple(winners.values())
+
+    # -- creating ------------------------------------------------------------------------------------------------
+
+    async def _create_missing(
+        self, declared: Sequence[PostgresRole], mappings: Sequence[UserMapping], roles: Roles
+    ) -> dict[str, str]:
+        """Names of the roles that were made, with the resource that asked for each."""
+        created: dict[str, str] = {}
+        names = roles.names
+        for role in declared:
+            if role.role_name in roles.states:
+                continue
+            identity = role.spec.identity.type if role.spec.identity else None
+            if await self._create(role, role.role_name, identity, declared_options(role.spec)):
+                created[role.role_name] = resource_name(role)
+        for mapping in mappings:
+            name = missing_role(mapping, names)
+            if name is None or name in created:
+                continue
+            identity = mapping.spec.identity_type if self.preflight.is_lakebase else None
+            options = role_options(login=True) if identity is None else ()
+            if await self._create(mapping, name, identity, options):
+                created[name] = resource_name(mapping)
+        return created
+
+    async def _create(
+        self,
+        subject: PostgresRole | UserMapping,
+        name: str,
+        identity: IdentityType | None,
+        options: Sequence[sql.Composable],
+    ) -> bool:
+        try:
+            schema = await self._databricks_auth(name) if identity else None
+            for step in creation(name, identity=identity, options=options, auth_schema=schema):
+                await self._execute(step, resource_name(subject))
+        except LakebaseError as error:
+            if error.reason is Reason.ROLE_EXISTS:
+                return True  # somebody was faster; what it is like is seen next
+            self.report.failed(subject, error)
+            return False
+        return True
+
+    async def _databricks_auth(self, name: str) -> str:
+        """Schema of the extension that makes roles for identities, installed where it is missing."""
+        if self.preflight.databricks_auth is None:
+            if not self.preflight.is_lakebase:
+                raise InvalidError(
+                    Reason.INVALID_SPEC,
+                    f'spec.identity: "{name}" cannot be a Databricks identity here, since this server is not a Lakebase. '
+                    "Leave identity out.",
+                )
+            step = Step(
+                sql.SQL("CREATE EXTENSION IF NOT EXISTS databricks_auth SCHEMA public").format(),
+                "installing databricks_auth",
+            )
+            await self._execute(step, "")
+            self.preflight = replace(self.preflight, databricks_auth="public")
+        assert self.preflight.databricks_auth is not None
+        return self.preflight.databricks_auth
+
+    # -- altering ------------------------------------------------------------------------------------------------
+
+    async def _make_as_declared(
+        self,
+        declared: Sequence[PostgresRole],
+        roles: Roles,
+        records: Mapping[int, RoleRecord],
+        created: Mapping[str, str],
+    ) -> None:
+        pending = [role for role in declared if role not in self.report and role.role_name in roles.states]
+        oids = [roles.states[role.role_name].oid for role in pending]
+        edges = await read_memberships(self.connection, oids) if oids else ()
+        edges_of: dict[int, list[Edge]] = defaultdict(list)
+        for edge in edges:
+            edges_of[edge.member].append(edge)
+        changed: list[RoleRecord] = []
+        for role in pending:
+            state = roles.states[role.role_name]
+            before = records.get(state.oid)
+            record = await self._make_one_as_declared(
+                role, state, before, edges_of[state.oid], roles, created
+            )
+            if record != before:
+                changed.append(record)
+        await write_role_records(self.connection, self.owner, changed)
+
+    async def _make_one_as_declared(
+        self,
+        role: PostgresRole,
+        state: RoleState,
+        before: RoleRecord | None,
+        edges: Sequence[Edge],
+        roles: Roles,
+        created: Mapping[str, str],
+    ) -> RoleRecord:
+        spec, resource = role.spec, resource_name(role)
+        made = created.get(state.name) is not None or (before is not None and before.created)
+        record = before or RoleRecord(state.oid, resource, made)
+        self.report.fields(role, {"roleName": state.name, "oid": state.oid, "created": made})
+        if not spec.adopt and not made:
+            self.report.stalled(
+                role,
+                Reason.ROLE_EXISTS,
+                f'The role "{state.name}" exists already and spec.adopt is false. Set adopt, or choose another name.',
+            )
+            return record
+        wanted_identity = IDENTITY_NAMES[spec.identity.type] if spec.identity else None
+        if wanted_identity is not None and state.identity != wanted_identity:
+            self.report.stalled(
+                role,
+                Reason.IDENTITY_MISMATCH,
+                f'The role "{state.name}" exists as {state.identity or "a plain role"}, not as {wanted_identity}, so '
+                "OAuth logins of this identity fail. Drop the role; it is then made anew.",
+            )
+            return record
+        operator = roles.states[self.preflight.role].oid
+        memberships = membership_change(
+            spec,
+            state,
+            edges,
+            record.memberships,
+            roles.states.get,
+            roles.by_oid.get,
+            operator,
+            superuser=self.preflight.superuser,
+        )
+        alterations = [
+            *alteration(spec, state),
+            *settings_change(state.name, spec.settings, state.settings, record.settings),
+        ]
+        try:
+            if alterations and not (state.actor.admin or self.preflight.superuser or state.actor.is_operator):
+                raise not_admin(state.name, alterations)
+            for step in (*alterations, *memberships.steps):
+                await self._execute(step, resource)
+        except LakebaseError as error:
+            self.report.failed(role, error)
+            return replace(record, resource=resource, created=made)
+        record = RoleRecord(state.oid, resource, made, memberships.ours, tuple(sorted(spec.settings)))
+        self.report.fields(
+            role,
+            {
+                "memberOf": [name for oid in memberships.ours if (name := roles.name_of(oid))],
+                "settings": sorted(spec.settings),
+                "dependencies": [],
+            },
+        )
+        self._conclude(role, state, memberships)
+        return record
+
+    def _conclude(self, role: PostgresRole, state: RoleState, memberships: MembershipPlan) -> None:
+        if memberships.missing_roles:
+            names = ", ".join(memberships.missing_roles)
+            self.report.waiting(
+                role,
+                Reason.ROLE_MISSING,
+                f"spec.memberOf: there is no role {names} yet. It is looked for at every sync.",
+            )
+        elif memberships.not_admin:
+            name = memberships.not_admin[0]
+            self.report.stalled(
+                role,
+                Reason.NOT_ROLE_ADMIN,
+                f'The operator has no ADMIN option on the role "{name}". Somebody who has it must run: '
+                f'GRANT "{name}" TO "{state.name}"; or GRANT "{name}" TO "{self.preflight.role}" WITH ADMIN OPTION.',
+            )
+        else:
+            self.report.ready(role, Reason.SUCCEEDED, f'The role "{state.name}" is as declared.')
+
+    # -- executing -----------------------------------------------------------------------------------------------
+
+    async def _execute(self, step: Step, resource: str) -> None:
+        """Run one statement in a transaction of its own; concurrent changes by others are waited out.
+
+        Raises
+        ------
+        LakebaseError
+            The database refuses it.
+        """
+        text = step.statement.as_string(None)
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception(
+                    lambda error: isinstance(error, psycopg.Error) and is_concurrent_update(error)
+                ),
+                stop=stop_after_attempt(5),
+                wait=wait_random_exponential(multiplier=0.05, max=1),
+                reraise=True,
+            ):
+                with attempt:
+                    await self.connection.execute(step.statement)
+        except psycopg.Error as error:
+            self.executed.append((resource, text, error.sqlstate or "failed"))
+            raise _role_error(error, step) from error
+        self.executed.append((resource, text, "ok"))
+
+
+def missing_role(mapping: UserMapping, names: RoleNames) -> str | None:
+    """The role that a mapping wants made, or None."""
+    if mapping.spec.mapping is MappingMode.NONE or mapping.spec.create_role is CreateRole.NEVER:
+        return None
+    found = resolve_mapping(mapping, names)
+    return found.wanted if found.state is Reason.NOT_FOUND else None
+
+
+def not_admin(name: str, steps: Sequence[Step]) -> InvalidError:
+    """The operator did not make this role, and PostgreSQL 16 lets only those with ADMIN option alter it."""
+    statements = "; ".join(step.statement.as_string(None) for step in steps)
+    return InvalidError(
+        Reason.NOT_ROLE_ADMIN,
+        f'The role "{name}" was made by somebody else, and the operator has no ADMIN option on it. '
+        f"Somebody who has it must run: {statements}",
+    )
+
+
+def resource_name(subject: PostgresRole | UserMapping) -> str:
+    """As the ledger and the change log name an object."""
+    return f"{subject.kind_name}/{subject.metadata.namespace}/{subject.metadata.name}@{subject.metadata.generation}"
+
+
+def _role_error(error: psycopg.Error, step: Step) -> LakebaseError:
+    text = error.diag.message_primary or ""
+    if error.sqlstate == "42710":
+        return InvalidError(Reason.ROLE_EXISTS, f"{step.doing}: the role exists already.")
+    if error.sqlstate == "22023" and "Identity not found" in text:
+        return InvalidError(
+            Reason.IDENTITY_NOT_FOUND,
+            f"{step.doing}: Databricks knows no identity of this kind and name. Check the spelling, and that it is in "
+            "this workspace.",
+        )
+    return query_error(error, doing=step.doing)

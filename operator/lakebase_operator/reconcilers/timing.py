@@ -1,0 +1,36 @@
+"""Durations and pauses."""
+
+import random
+import re
+from dataclasses import dataclass, field
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+@dataclass(slots=True)
+class Pauses:
+    """Doubles from ``base`` to ``cap`` seconds; a random part keeps many connections from marching in step."""
+
+    base: float
+    cap: float
+    _step: int = field(default=0, init=False)
+
+    def next(self) -> float:
+        """Seconds to wait now."""
+        pause = min(self.cap, self.base * 2.0**self._step)
+        self._step = min(self._step + 1, 20)
+        return float(pause) * random.uniform(0.75, 1.25)  # noqa: S311  # no secret depends on it
+
+    def reset(self) -> None:
+        """Things went well."""
+        self._step = 0
+
+
+def seconds(duration: str) -> float:
+    """A duration of the API, such as ``1h30m``, in seconds."""
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
+
+
+def jittered(interval: float) -> float:
+    """An interval give or take a tenth."""
+    return interval * random.uniform(0.9, 1.1)  # noqa: S311

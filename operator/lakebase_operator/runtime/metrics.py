@@ -1,0 +1,149 @@
+"""All metrics, and the observer that feeds them. Labels are bounded: kinds, verbs, outcomes; names only of connections."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from lakebase_operator import __version__
+from lakebase_operator.engine.catalog import Catalog
+from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.engine.queue import WorkQueue
+
+PREFIX = "lakebase_operator"
+PASS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+REQUEST_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The metrics of one operator. Implements ``engine.observer.Observer``."""
+
+    def __init__(self, catalog: Catalog, queue: WorkQueue[ConnectionKey]) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+        registry.register(_State(catalog, queue))
+        Info(PREFIX, "The running version.", registry=registry).info({"version": __version__})
+        self._leader = Gauge(
+            f"{PREFIX}_leader", "1 while this process acts, 0 while it stands by.", registry=registry
+        )
+        self._passes = Counter(
+            f"{PREFIX}_passes_total",
+            "Passes over a connection, by how they ended.",
+            ["result"],
+            registry=registry,
+        )
+        self._pass_duration = Histogram(
+            f"{PREFIX}_pass_duration_seconds",
+            "Duration of a pass over a connection.",
+            buckets=PASS_BUCKETS,
+            registry=registry,
+        )
+        self._status_writes = Counter(
+            f"{PREFIX}_status_writes_total",
+            "Statuses written to the API server.",
+            ["kind"],
+            registry=registry,
+        )
+        self._statements = Counter(
+            f"{PREFIX}_statements_total",
+            "SQL statements that change something, by verb.",
+            ["verb"],
+            registry=registry,
+        )
+        self._drift = Counter(
+            f"{PREFIX}_drift_total",
+            "Changes made by hand that were found, by what was done.",
+            ["action"],
+            registry=registry,
+        )
+        self._credentials = Counter(
+            f"{PREFIX}_credentials_total",
+            "What happened to database credentials.",
+            ["event"],
+            registry=registry,
+        )
+        self._requests = Histogram(
+            f"{PREFIX}_external_request_duration_seconds",
+            "Duration of requests to Kubernetes, Databricks and Postgres.",
+            ["system", "operation", "outcome"],
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._connection_ready = Gauge(
+            f"{PREFIX}_connection_ready",
+            "1 while a LakebaseConnection is Ready, else 0.",
+            ["namespace", "name"],
+            registry=registry,
+        )
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def leading(self, leads: bool) -> None:
+        """This process acts, or stands by."""
+        self._leader.set(leads)
+
+    def pass_finished(self, key: ConnectionKey, result: str, seconds: float) -> None:  # noqa: ARG002 - no label per name
+        """A pass over a connection ended."""
+        self._passes.labels(result).inc()
+        self._pass_duration.observe(seconds)
+
+    def connection_ready(self, key: ConnectionKey, ready: bool) -> None:
+        """A pass found the connection ready, or not."""
+        self._connection_ready.labels(key.namespace, key.name).set(ready)
+
+    def connection_gone(self, key: ConnectionKey) -> None:
+        """The connection does not exist any more."""
+        self._connection_ready.remove_by_labels({"namespace": key.namespace, "name": key.name})
+
+    def statements(self, verb: str, count: int = 1) -> None:
+        """SQL that changes something was carried out."""
+        self._statements.labels(verb).inc(count)
+
+    def drift(self, action: str, count: int = 1) -> None:
+        """Changes made by hand were found."""
+        self._drift.labels(action).inc(count)
+
+    def credential(self, event: str) -> None:
+        """Something happened to a credential."""
+        self._credentials.labels(event).inc()
+
+    def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
+        """A request ended."""
+        self._requests.labels(system, operation, outcome).observe(seconds)
+
+    def status_written(self, kind: str) -> None:
+        """A status was written."""
+        self._status_writes.labels(kind).inc()
+
+
+class _State(Collector):
+    """What is read off at the moment of a scrape."""
+
+    def __init__(self, catalog: Catalog, queue: WorkQueue[ConnectionKey]) -> None:
+        self._catalog = catalog
+        self._queue = queue
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            f"{PREFIX}_queue_depth", "Connections that wait for a worker.", value=self._queue.depth
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_queue_oldest_seconds",
+            "How long the longest waiting connection has waited for a worker.",
+            value=self._queue.oldest,
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_passes_running", "Passes that are under way.", value=len(self._queue.running)
+        )
+        objects = GaugeMetricFamily(
+            f"{PREFIX}_objects", "Objects by kind and status of Ready.", labels=["kind", "ready"]
+        )
+        for (kind, ready), count in sorted(self._catalog.readiness().items()):
+            objects.add_metric([kind, ready], count)
+        yield objects

@@ -1,0 +1,168 @@
+"""Keeping the view complete: a list before the first pass, and again from time to time for what the watches missed."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+
+from lakebase_operator.domain.errors import LakebaseError
+from lakebase_operator.engine.catalog import MODELS, Catalog
+from lakebase_operator.engine.clock import Clock
+from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.engine.queue import Backoff
+from lakebase_operator.external.kube.errors import Expired, Gone
+from lakebase_operator.external.kube.objects import KubeObjects
+from lakebase_operator.runtime.feed import Feed
+
+logger = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 5.0
+"""After a watch has begun anew, its gap is looked for once the events that it brings have gone through."""
+WATCH_LAG_SECONDS = 120.0
+"""A watch that has not brought by then what a list has shown is dead. Kopf renews a silent watch after 70 seconds."""
+JITTER = 0.1
+
+
+class WatchLostError(Exception):
+    """A watch brings nothing any more. The process is to be started anew."""
+
+
+class WatchCanary:
+    """Knows whether each watch brings what lists show to be there."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._missed: dict[str, tuple[int, float]] = {}
+        """By kind: a version that only a list has shown so far, and until when the watch may take to bring it."""
+
+    def missed(self, kind: str, version: int) -> None:
+        """A list has shown ``version``, of which the watch has said nothing."""
+        self._missed.setdefault(kind, (version, self._clock.monotonic() + WATCH_LAG_SECONDS))
+
+    def heard(self, kind: str, version: str) -> None:
+        """The watch has brought ``version``; it keeps the order."""
+        if kind in self._missed and (not version.isdecimal() or int(version) >= self._missed[kind][0]):
+            del self._missed[kind]
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Kinds whose watch is dead."""
+        now = self._clock.monotonic()
+        return tuple(sorted(kind for kind, (_, until) in self._missed.items() if until < now))
+
+
+class Synchroniser:
+    """Lists the kinds.
+
+    Parameters
+    ----------
+    namespaces
+        Those to look at; empty: all.
+    interval
+        Seconds between two lists of a kind.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        feed: Feed,
+        kube: KubeObjects,
+        clock: Clock,
+        *,
+        namespaces: Sequence[str],
+        interval: float,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.canary = WatchCanary(clock)
+        self._catalog = catalog
+        self._feed = feed
+        self._kube = kube
+        self._clock = clock
+        self._scopes: Sequence[str | None] = namespaces or (None,)
+        self._interval = interval
+        self._rng = rng or random.Random()  # noqa: S311 - spreads lists, guards nothing
+        self._due: dict[str, float] = {}
+        self._sooner = asyncio.Event()
+
+    async def prime(self) -> None:
+        """Fill the catalog; tries until it succeeds. A view that is not complete would look like "revoke everything"."""
+        for kind in MODELS:
+            failures = 0
+            while True:
+                try:
+                    await self.resync(kind)
+                    break
+                except LakebaseError as error:
+                    failures += 1
+                    pause = Backoff(base=0.5, cap=15.0).delay(failures, self._rng)
+                    hint = " Are its CustomResourceDefinitions installed?" if isinstance(error, Gone) else ""
+                    logger.warning("Cannot list %s yet: %s%s", kind, error.message, hint)
+                    await self._clock.sleep(pause)
+            self._later(kind)
+
+    async def run(self) -> None:
+        """List each kind again and again, forever.
+
+        Raises
+        ------
+        WatchLostError
+            A watch is dead.
+        """
+        while True:
+            kind = min(self._due, key=lambda one: self._due[one])
+            await self._wait(self._due[kind] - self._clock.monotonic())
+            if self.canary.lost:
+                raise WatchLostError(f"the watch of {', '.join(self.canary.lost)} brings nothing any more")
+            if self._due[kind] > self._clock.monotonic():
+                continue  # woken for another one
+            self._later(kind)
+            try:
+                self._feed.full(await self.resync(kind))
+            except LakebaseError as error:
+                logger.warning("Cannot list %s: %s", kind, error.message)
+
+    def soon(self, kind: str) -> None:
+        """A watch has begun anew: what was deleted in the gap is found by a list only."""
+        due = self._clock.monotonic() + SETTLE_SECONDS
+        if due < self._due.get(kind, 0.0):
+            self._due[kind] = due
+            self._sooner.set()
+
+    async def resync(self, kind: str) -> frozenset[ConnectionKey]:
+        """Compare the catalog with fresh lists of a kind. Returns the connections for which something was missed.
+
+        Raises
+        ------
+        KubeError, Forbidden
+            A list failed.
+        """
+        dirty: frozenset[ConnectionKey] = frozenset()
+        for scope in self._scopes:
+            dirty |= await self._resync_scope(kind, scope)
+        return dirty
+
+    async def _resync_scope(self, kind: str, scope: str | None) -> frozenset[ConnectionKey]:
+        while True:
+            comparison = self._catalog.resync(kind, scope)
+            try:
+                async for page in self._kube.pages(kind, scope):
+                    comparison.take(page.bodies, page.version)
+            except Expired:
+                continue  # it took so long that the rest of the list is not kept any more
+            dirty = comparison.finish()
+            if comparison.newest:
+                self.canary.missed(kind, comparison.newest)
+            return dirty
+
+    def _later(self, kind: str) -> None:
+        pause = self._interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        self._due[kind] = self._clock.monotonic() + pause
+
+    async def _wait(self, seconds: float) -> None:
+        """Until then, or until something is due sooner, or the canary is to be looked at."""
+        self._sooner.clear()
+        waker = self._clock.call_later(max(0.0, min(seconds, WATCH_LAG_SECONDS / 4)), self._sooner.set)
+        try:
+            await self._sooner.wait()
+        finally:
+            waker.cancel()

@@ -1,0 +1,219 @@
+"""The simulated workspace: what exists in it, and the targets that run."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from lakebase_sandbox.postgres import OPERATOR, PROJECT_OWNER, PostgresServer
+from lakebase_sandbox.simulator.credentials import TokenIssuer
+from lakebase_sandbox.simulator.directory import Directory, Entry, new_secret
+from lakebase_sandbox.simulator.faults import Faults
+from lakebase_sandbox.simulator.operations import Operations
+from lakebase_sandbox.simulator.permissions import INSTANCES, PROJECTS, AccessControl, Level
+from lakebase_sandbox.simulator.records import Branch, Endpoint, Instance, Project, ResourceId
+from lakebase_sandbox.simulator.settings import (
+    AutoscalingTarget,
+    ProvisionedTarget,
+    SimulatorSettings,
+    TargetSettings,
+)
+from lakebase_sandbox.simulator.stats import Stats
+from lakebase_sandbox.simulator.target import GATEWAY_HOST, Target, TargetState
+
+WORKSPACE_ID = "1234567890123456"
+ACCOUNT_ID = "7d1f2c9e-3a5b-4c6d-8e9f-0a1b2c3d4e5f"
+
+
+class Workspace:
+    """Everything the APIs work on.
+
+    Parameters:
+        tls: what the gateways show their clients.
+        targets_changed: called when a target was added or removed.
+    """
+
+    def __init__(
+        self,
+        settings: SimulatorSettings,
+        tls: ssl.SSLContext,
+        targets_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings = settings
+        self.stats = Stats()
+        self.faults = Faults()
+        self.directory = Directory(self._tell_servers_identities)
+        self.issuer = TokenIssuer(WORKSPACE_ID)
+        self.access = AccessControl(self.directory)
+        self.operations = Operations(settings.operation_seconds)
+        self.targets: dict[str, Target] = {}
+        self.projects: dict[str, Project] = {}  # these by full name
+        self.branches: dict[str, Branch] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.instances: dict[str, Instance] = {}  # by name
+        self._resource_ids: dict[str, dict[str, ResourceId]] = {}
+        self._tls = tls
+        self._targets_changed = targets_changed
+
+        self.owner = self.directory.add(PROJECT_OWNER)
+        self.operator = self.directory.add(
+            OPERATOR, display_name="lakebase-operator", secret=settings.client_secret or new_secret()
+        )
+        for identity in settings.identities:
+            self.directory.add(identity)
+        self.directory.federation_policies.extend(settings.federation_policies)
+
+    async def start(self) -> None:
+        await asyncio.gather(*(self.add_target(target) for target in self.settings.targets))
+
+    async def stop(self) -> None:
+        await self.operations.close()
+        await asyncio.gather(*(target.stop() for target in self.targets.values()))
+        self.targets.clear()
+
+    async def add_target(
+        self, settings: TargetSettings, *, creator: Entry | None = None, copy_of: PostgresServer | None = None
+    ) -> Target:
+        """Start a target and register what the control plane knows of it.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if settings.name in self.targets:
+            raise ValueError(f"there is a target '{settings.name}' already")
+        base = self.settings.directory
+        target = Target(
+            settings,
+            simulator=self.settings,
+            directory=self.directory,
+            issuer=self.issuer,
+            stats=self.stats,
+            tls=self._tls,
+            data_directory=None if base is None else base / settings.name,
+            copy_of=copy_of,
+        )
+        self.targets[settings.name] = target
+        try:
+            await target.start()
+        except BaseException:
+            del self.targets[settings.name]
+            raise
+        match settings:
+            case AutoscalingTarget():
+                self._register_endpoint(settings, creator or self.owner)
+            case ProvisionedTarget():
+                self._register_instance(settings, creator or self.owner)
+        self._targets_changed()
+        return target
+
+    async def remove_target(self, target: Target) -> None:
+        del self.targets[target.name]
+        await target.stop()
+        self._targets_changed()
+
+    def branch_target(self, branch_name: str) -> Target | None:
+        """The target that serves a branch; None where it has no read-write endpoint."""
+        for target in self.targets.values():
+            match target.settings:
+                case AutoscalingTarget(project=project, branch=branch):
+                    if f"projects/{project}/branches/{branch}" == branch_name:
+                        return target
+        return None
+
+    def project_targets(self, project_id: str) -> list[Target]:
+        return [
+            target
+            for target in self.targets.values()
+            if isinstance(target.settings, AutoscalingTarget) and target.settings.project == project_id
+        ]
+
+    def instance_target(self, name: str) -> Target | None:
+        """The target of an instance; None while it is being made."""
+        for target in self.targets.values():
+            match target.settings:
+                case ProvisionedTarget(instance=instance) if instance == name:
+                    return target
+        return None
+
+    def resource_id(self, scope: str, name: str, default: str) -> ResourceId:
+        """The resource id of a role or database called `name` in Postgres, which gets `default` when first seen.
+
+        Parameters:
+            scope: the collection's full name, such as `projects/p/branches/b/roles`.
+        """
+        ids = self._resource_ids.setdefault(scope, {})
+        if name not in ids:
+            taken = {known.id for known in ids.values()}
+            unique = next(
+                i for n in range(len(taken) + 1) if (i := f"{default}-{n}" if n else default) not in taken
+            )
+            ids[name] = ResourceId(id=unique)
+        return ids[name]
+
+    def set_resource_id(self, scope: str, name: str, resource_id: ResourceId) -> None:
+        self._resource_ids.setdefault(scope, {})[name] = resource_id
+
+    def forget_resource_id(self, scope: str, name: str) -> None:
+        self._resource_ids.get(scope, {}).pop(name, None)
+
+    def targets_json(self) -> dict[str, Any]:
+        """The targets as `ready.json` describes them."""
+        return {name: _target_json(target) for name, target in self.targets.items()}
+
+    def _tell_servers_identities(self) -> None:
+        for target in self.targets.values():
+            if target.server.running:
+                target.server.set_identities(self.directory.identities())
+
+    def _register_endpoint(self, settings: AutoscalingTarget, creator: Entry) -> None:
+        project = Project(
+            project_id=settings.project,
+            owner=creator.identity.name,
+            spec={
+                "display_name": settings.project,
+                "enable_pg_native_login": settings.enable_pg_native_login,
+            },
+            pg_version=settings.postgres_version,
+        )
+        if project.name not in self.projects:
+            self.projects[project.name] = project
+            self.access.create(PROJECTS, project.project_id, creator)
+            self.access.grant(PROJECTS, project.project_id, self.operator, Level.CAN_MANAGE)
+        is_first = not any(branch.parent == project.name for branch in self.branches.values())
+        branch = Branch(project_id=settings.project, branch_id=settings.branch, default=is_first)
+        self.branches.setdefault(branch.name, branch)
+        endpoint = Endpoint(
+            project_id=settings.project, branch_id=settings.branch, endpoint_id=settings.endpoint
+        )
+        self.endpoints.setdefault(endpoint.name, endpoint)
+
+    def _register_instance(self, settings: ProvisionedTarget, creator: Entry) -> None:
+        if settings.instance not in self.instances:
+            self.instances[settings.instance] = Instance(
+                name=settings.instance,
+                creator=creator.identity.name,
+                spec={"enable_pg_native_login": settings.enable_pg_native_login},
+            )
+            self.access.create(INSTANCES, settings.instance, creator)
+            self.access.grant(INSTANCES, settings.instance, self.operator, Level.CAN_MANAGE)
+
+
+def is_gone(target: Target | None) -> bool:
+    return target is not None and target.state is TargetState.DELETED
+
+
+def _target_json(target: Target) -> dict[str, Any]:
+    settings = target.settings
+    names = (
+        {"project": settings.project, "branch": settings.branch, "endpoint": settings.endpoint}
+        if isinstance(settings, AutoscalingTarget)
+        else {"instance": settings.instance}
+    )
+    return {
+        "kind": "autoscaling" if target.is_autoscaling else "provisioned",
+        **names,
+        "postgres_version": settings.postgres_version,
+        "admin_dsn": target.admin_dsn,
+        "gateway_host": GATEWAY_HOST,
+        "gateway_port": target.port,
+    }
