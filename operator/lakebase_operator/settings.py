@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     """Act only while holding the Lease. Needed as soon as two processes may run, if only during an update."""
     lease_name: str = "lakebase-operator"
     """Name of the Lease."""
-    lease_duration_seconds: Annotated[float, Field(ge=1)] = 15.0
+    lease_duration_seconds: Annotated[int, Field(ge=1)] = 15
     """How long the others wait after the last renewal."""
     lease_renew_deadline_seconds: Annotated[float, Field(ge=1)] = 10.0
     """How long the leader tries to renew before it ends itself."""

@@ -46,7 +46,8 @@ class Sandbox:
     def up(self, cluster: ClusterKind, *, with_operator: bool, progress: Progress) -> bool:
         """Start what does not run yet, and return when all is ready.
 
-        A sandbox that was not stopped properly, or has lost a process, is stopped and started anew.
+        Where the cluster or the simulator was not stopped properly, or has lost a process, everything is stopped and
+        started anew; an operator that is missing is only added.
 
         Returns:
             False: all of it was running already.
@@ -58,27 +59,19 @@ class Sandbox:
         self.state.create()
         with locked(self.state.lock):
             session = self.session()
-            if session is not None and self._works(session):
-                if session.cluster.kind is not cluster:
-                    raise SandboxError(
-                        f"the sandbox in {self.state.root} runs with --cluster {session.cluster.kind}: stop it first "
-                        f"(lakebase-sandbox down --state {self.state.root})"
-                    )
-                if session.operator is not None or not with_operator:
-                    return False
-                self._add_operator(session, progress)
+            if session is None or not self._works(session):
+                self._stop_everything(session)
+                self._start_or_stop_everything(cluster, with_operator, progress)
                 return True
-            self._stop_everything(session)
-            try:
-                self._start_everything(cluster, with_operator, progress)
-            except BaseException:
-                progress.note(f"Stopping what was started; the logs stay in {self.state.logs}")
-                try:
-                    self._stop_everything(self.session())
-                except SandboxError as error:  # what went wrong first matters more
-                    progress.note(str(error))
-                raise
-        return True
+            if session.cluster.kind is not cluster:
+                raise SandboxError(
+                    f"the sandbox in {self.state.root} runs with --cluster {session.cluster.kind}: stop it first "
+                    f"(lakebase-sandbox down --state {self.state.root})"
+                )
+            if self._runs(operator_process.NAME) or not with_operator:
+                return False
+            self._add_operator(session, progress)
+            return True
 
     def down(self) -> bool:
         """Stop everything. The logs stay, and whatever is installed in a cluster of the user's own.
@@ -111,21 +104,32 @@ class Sandbox:
         return simulator
 
     def _works(self, session: Session) -> bool:
-        """Whether it was started completely and is still whole."""
-        if session.ready_at is None or any(record.find() is None for record in self.processes.all()):
-            return False
+        """Whether cluster and simulator were started completely and are still whole."""
+        parts = [record for record in self.processes.all() if record.name != operator_process.NAME]
         simulator = read_simulator(self.state.simulator)
         return (
-            self._runs(simulator_process.NAME)
+            session.ready_at is not None
+            and all(record.find() is not None for record in parts)
+            and self._runs(simulator_process.NAME)
             and simulator is not None
             and AdminClient(simulator).healthy()
             and _answers(session.cluster)
-            and (session.operator is None or self._runs(operator_process.NAME))
         )
 
     def _runs(self, name: str) -> bool:
         record = self.processes.get(name)
         return record is not None and record.find() is not None
+
+    def _start_or_stop_everything(self, kind: ClusterKind, with_operator: bool, progress: Progress) -> None:
+        try:
+            self._start_everything(kind, with_operator, progress)
+        except BaseException:
+            progress.note(f"Stopping what was started; the logs stay in {self.state.logs}")
+            try:
+                self._stop_everything(self.session())
+            except SandboxError as error:  # what went wrong first matters more
+                progress.note(str(error))
+            raise
 
     def _start_everything(self, kind: ClusterKind, with_operator: bool, progress: Progress) -> None:
         cluster = self._cluster(kind, progress)
@@ -204,7 +208,8 @@ class Sandbox:
     def _stop_everything(self, session: Session | None) -> None:
         # First the operator, which would only complain about the end of the others.
         self.processes.stop(operator_process.NAME)
-        self.processes.stop()
+        self.processes.stop(simulator_process.NAME)
+        EmbeddedCluster(self.state.cluster, processes=self.processes).stop()
         if session is not None and session.cluster.kind_name is not None:
             KindCluster(session.cluster.kind_name, self.state.cluster).stop()
         simulator_process.ready_file(self.state.simulator).unlink(missing_ok=True)

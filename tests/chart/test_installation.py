@@ -115,15 +115,15 @@ ALLOWED = [
     *((verb, kind, {}) for kind in KINDS for verb in ("get", "list", "watch", "patch")),
     *(("patch", f"{kind}/status", {}) for kind in KINDS),
     *((verb, "secrets", {"group": ""}) for verb in ("get", "list", "watch")),
-    *((verb, "namespaces", {"group": "", "namespace": ""}) for verb in ("get", "list", "watch")),
-    *((verb, "events", {"group": "events.k8s.io"}) for verb in ("create", "patch")),
+    ("get", "namespaces", {"group": ""}),
+    ("create", "events", {"group": "events.k8s.io"}),
     *(
         (
             verb,
             "leases",
             {"group": "coordination.k8s.io", "namespace": NAMESPACE, "name": "lakebase-operator"},
         )
-        for verb in ("get", "update")
+        for verb in ("get", "update", "patch")
     ),
     ("create", "leases", {"group": "coordination.k8s.io", "namespace": NAMESPACE}),
 ]
@@ -138,7 +138,7 @@ DENIED = [
     *((verb, "pods", {"group": ""}) for verb in ("get", "list", "create", "delete")),
     ("create", "pods/exec", {"group": ""}),
     *((verb, "configmaps", {"group": ""}) for verb in ("get", "list", "create", "update")),
-    *((verb, "events", {"group": "events.k8s.io"}) for verb in ("get", "list", "update", "delete")),
+    *((verb, "events", {"group": "events.k8s.io"}) for verb in ("get", "list", "update", "patch", "delete")),
     ("create", "events", {"group": ""}),
     *((verb, "leases", {"group": "coordination.k8s.io"}) for verb in ("get", "create", "update")),
     *(

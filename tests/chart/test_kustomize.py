@@ -61,7 +61,7 @@ def test_the_debug_overlay_changes_the_logs_and_nothing_else() -> None:
     base, debug = pod_template(build("base")), pod_template(build("overlays/debug"))
     assert without_logs(debug) == without_logs(base)
     logs = {e["name"]: e["value"] for e in debug["containers"][0]["env"] if "_LOG_" in e["name"]}
-    assert logs == {"LAKEBASE_OPERATOR_LOG_FORMAT": "text", "LAKEBASE_OPERATOR_LOG_LEVEL": "debug"}
+    assert logs == {"LAKEBASE_OPERATOR_LOG_FORMAT": "plain", "LAKEBASE_OPERATOR_LOG_LEVEL": "debug"}
 
 
 def test_the_namespaced_overlay_tells_the_operator_to_stay_in_its_namespace() -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lakebase_operator import __version__
+from lakebase_operator.settings import Settings
 from tests.chart.conftest import CHART, NAMESPACE, ROOT, Manifest, Render
 
 FULL: dict[str, Any] = {
@@ -18,7 +19,7 @@ FULL: dict[str, Any] = {
     "image": {"registry": "registry.example.com", "digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
     "imagePullSecrets": [{"name": "pull"}],
     "replicaCount": 2,
-    "log": {"format": "text", "level": "debug"},
+    "log": {"format": "plain", "level": "debug"},
     "workloadIdentity": {"enabled": True, "audience": "lakebase", "expirationSeconds": 7200},
     "caBundle": {"configMapName": "company-ca", "key": "bundle.pem"},
     "extraArgs": ["--verbose"],
@@ -88,10 +89,11 @@ def test_the_default_installation_is_one_replica_that_is_replaced_and_elects_its
         "LAKEBASE_OPERATOR_BIND_ADDRESS": "0.0.0.0",
         "LAKEBASE_OPERATOR_PROBE_PORT": "8080",
         "LAKEBASE_OPERATOR_METRICS_PORT": "9090",
-        "LAKEBASE_OPERATOR_WORKERS": "8",
+        "LAKEBASE_OPERATOR_WORKERS": "16",
         "LAKEBASE_OPERATOR_LOG_FORMAT": "json",
         "LAKEBASE_OPERATOR_LOG_LEVEL": "info",
         "LAKEBASE_OPERATOR_LEADER_ELECTION": "true",
+        "LAKEBASE_OPERATOR_WATCH_SECRETS": "true",
     }
     assert container(manifests)["command"] == ["python", "-m", "lakebase_operator"]
     assert container(manifests)["args"] == ["run"]
@@ -203,7 +205,7 @@ def test_all_values_together_render_what_they_say(render: Render) -> None:
     assert container(manifests)["image"] == f"registry.example.com/lakebase-operator@sha256:{'0' * 64}"
     variables = environment(manifests)
     assert variables["LAKEBASE_OPERATOR_WATCH_NAMESPACES"] == "team-a,team-b"
-    assert variables["LAKEBASE_OPERATOR_SECRET_NAMESPACES"] == "team-a"
+    assert variables["LAKEBASE_OPERATOR_WATCH_SECRETS"] == "false"
     assert variables["HTTPS_PROXY"] == "http://proxy.example.com:3128"
     assert container(manifests)["args"] == ["run", "--verbose"]
     assert one(manifests, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
@@ -230,6 +232,39 @@ def test_secrets_can_be_readable_in_some_namespaces_only(render: Render) -> None
         b for b in of_kind(manifests, "RoleBinding") if b["roleRef"]["name"] == "lakebase-operator-secrets"
     ]
     assert binding["metadata"]["namespace"] == "team-a"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"secrets": {"watch": False}}, {"secrets": {"scope": "namespaces", "namespaces": ["team-a"]}}],
+    ids=["not-watched", "in-namespaces"],
+)
+def test_without_watching_secrets_they_cannot_be_listed_and_the_operator_is_told(
+    render: Render, values: dict[str, Any]
+) -> None:
+    manifests = render(**values)
+    (role,) = [
+        r for r in of_kind(manifests, "ClusterRole") if r["metadata"]["name"] == "lakebase-operator-secrets"
+    ]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
+    assert environment(manifests)["LAKEBASE_OPERATOR_WATCH_SECRETS"] == "false"
+
+
+@pytest.mark.parametrize("values", [{}, FULL], ids=["default", "full"])
+def test_the_operator_understands_every_setting_that_the_chart_gives(
+    render: Render, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {k: v for k, v in environment(render(**values)).items() if k.startswith("LAKEBASE_OPERATOR_")}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value if isinstance(value, str) else "lakebase-system")
+    settings = Settings()
+    fields = {name.removeprefix("LAKEBASE_OPERATOR_").lower() for name in given}
+    assert fields <= Settings.model_fields.keys()
+    assert settings.namespace == "lakebase-system"
+    assert settings.lease_name == "lakebase-operator", "the Role names this Lease"
+    assert str(settings.workers) == given["LAKEBASE_OPERATOR_WORKERS"]
+    assert settings.watch_secrets is (not values)
+    assert settings.watch_namespaces == tuple(values.get("watchNamespaces", ()))
 
 
 @pytest.mark.parametrize("values", [{}, FULL], ids=["default", "full"])

@@ -64,6 +64,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert records(state) == {}
 
 
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """A state directory of its own, with nothing left running at the end."""
+    directory = tmp_path / "state"
+    yield directory
+    command_for(directory)("down")
+
+
 @pytest.mark.parametrize("arguments", [("env",), ("login", "--target=t", "--user=u"), ("fault", "--clear")])
 def test_without_a_running_sandbox_one_is_told_how_to_start_it(
     tmp_path: Path, arguments: tuple[str, ...]
@@ -85,10 +93,8 @@ def test_status_and_down_say_that_nothing_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_up_shows_its_steps_with_their_seconds(tmp_path: Path) -> None:
-    command = command_for(tmp_path / "state")
-    result = command("up", "--no-operator")
-    command("down")
+def test_up_shows_its_steps_with_their_seconds(state: Path) -> None:
+    result = command_for(state)("up", "--no-operator")
 
     steps = [line for line in result.stderr.splitlines() if line.startswith("✓")]
     assert sorted(" ".join(line.split()[1:-2]) for line in steps) == [
@@ -192,8 +198,24 @@ def test_the_operator_runs_as_the_service_account_of_the_chart(running: Path) ->
     assert "operator" in command_for(running)("status").stdout
 
 
-def test_after_a_crash_up_starts_everything_anew(tmp_path: Path) -> None:
-    state = tmp_path / "state"
+def test_an_operator_that_ended_is_started_again_beside_the_rest(running: Path) -> None:
+    command = command_for(running)
+    assert command("up").exit_code == 0
+    before = records(running)
+    operator = before["operator"].find()
+    assert operator is not None
+    operator.kill()
+    eventually(lambda: before["operator"].find() is None)
+
+    result = command("up")
+
+    assert result.exit_code == 0, result.output
+    after = records(running)
+    assert after["operator"].find() is not None
+    assert {**after, "operator": before["operator"]} == before
+
+
+def test_after_a_crash_up_starts_everything_anew(state: Path) -> None:
     command = command_for(state)
     assert command("up", "--no-operator").exit_code == 0
     before = records(state)
@@ -217,9 +239,7 @@ def test_after_a_crash_up_starts_everything_anew(tmp_path: Path) -> None:
     assert all(record.find() is None for record in after.values())
 
 
-def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-
+def test_a_start_that_fails_leaves_nothing_running(state: Path) -> None:
     result = command_for(state, BROKEN_SIMULATOR)("up", "--no-operator")
 
     assert result.exit_code == 1
@@ -231,10 +251,9 @@ def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_there_is_used_and_left(
-    tmp_path: Path, cluster: EmbeddedCluster, monkeypatch: pytest.MonkeyPatch
+    state: Path, cluster: EmbeddedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
-    state = tmp_path / "state"
     command = command_for(state)
 
     up = command("up", "--no-operator", "--cluster", "kubeconfig")

@@ -43,6 +43,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{/* Whether labelled Secrets are watched: "true" or "false". It takes the right to list them wherever objects are watched. */}}
+{{- define "lakebase-operator.watchesSecrets" -}}
+{{- and .Values.secrets.watch (eq .Values.secrets.scope "cluster") -}}
+{{- end -}}
+
 {{/* The operator's ServiceAccount as the subject of a binding. */}}
 {{- define "lakebase-operator.subjects" -}}
 subjects:

@@ -20,6 +20,8 @@ class ConditionType(StrEnum):
     """Nothing more happens until somebody changes something; `Ready` says what. Present only while true."""
     INSTANCE_AVAILABLE = "InstanceAvailable"
     """The database accepts connections: it is neither stopped nor disabled."""
+    HOST_RECOGNIZED = "HostRecognized"
+    """The host has one of the forms that Databricks uses. False is only a warning."""
     AUTHENTICATED = "Authenticated"
     """The operator can log in."""
     PRIVILEGES_SUFFICIENT = "PrivilegesSufficient"
@@ -41,19 +43,15 @@ CONDITIONS: Final[Mapping[str, tuple[ConditionType, ...]]] = MappingProxyType(
         "LakebaseConnection": (
             *_EVERYWHERE,
             ConditionType.INSTANCE_AVAILABLE,
+            ConditionType.HOST_RECOGNIZED,
             ConditionType.AUTHENTICATED,
             ConditionType.PRIVILEGES_SUFFICIENT,
             ConditionType.SYNCED,
             ConditionType.DRIFTED,
         ),
-        "PostgresRole": (*_EVERYWHERE, ConditionType.INSTANCE_AVAILABLE, ConditionType.DRIFTED),
+        "PostgresRole": _EVERYWHERE,
         "UserMapping": (*_EVERYWHERE, ConditionType.MAPPING_RESOLVED),
-        "AccessGrant": (
-            *_EVERYWHERE,
-            ConditionType.INSTANCE_AVAILABLE,
-            ConditionType.UNMAPPED_USERS,
-            ConditionType.DRIFTED,
-        ),
+        "AccessGrant": (*_EVERYWHERE, ConditionType.UNMAPPED_USERS),
     }
 )
 """Kind and the conditions that its status may carry."""

@@ -22,8 +22,8 @@ from lakebase_sandbox.files import write_private
 from lakebase_sandbox.processes import Processes, free_port, wait_until_ready
 
 START_TIMEOUT_SECONDS = 90.0
-# Its data are thrown away, so there is nothing to wait for; open watches would make it wait a minute.
-STOP_GRACE_SECONDS = 3.0
+# Its data are thrown away, so nothing is lost by not waiting for the end of open watches, which takes a minute.
+STOP_GRACE_SECONDS = 0.2
 REQUEST_TIMEOUT_SECONDS = 5.0
 
 _API_SERVER = "kube-apiserver"
@@ -41,7 +41,7 @@ class EmbeddedCluster:
         detached: it goes on after this process ends, until somebody stops what is recorded in `processes`.
             Otherwise it ends with this process, even if that is killed.
 
-    `kubeconfig` and `endpoint` are valid after `start`; the kubeconfig is an administrator's.
+    `kubeconfig` is an administrator's, and valid after `start`.
     """
 
     def __init__(

@@ -12,8 +12,8 @@ from aiohttp import web
 from lakebase_sandbox.simulator.caller import CALLER
 from lakebase_sandbox.simulator.database_api import DatabaseApi
 from lakebase_sandbox.simulator.directory import Entry
-from lakebase_sandbox.simulator.errors import ApiError, invalid, no_api, unauthenticated
-from lakebase_sandbox.simulator.faults import Faults
+from lakebase_sandbox.simulator.errors import ApiError, invalid, no_api, permission_denied, unauthenticated
+from lakebase_sandbox.simulator.faults import Faults, MissingRight
 from lakebase_sandbox.simulator.oauth import OAuthApi
 from lakebase_sandbox.simulator.permissions import PermissionsApi
 from lakebase_sandbox.simulator.postgres_api import PostgresApi
@@ -39,9 +39,11 @@ def workspace_app(workspace: Workspace) -> web.Application:
             body = await request.read()
             _record(workspace, request, body)
             if request.path.startswith("/api/"):
-                for faults in _faults(workspace, request, body):
-                    await faults.before_api_request()
+                faults = _faults(workspace, request, body)
+                for fault in faults:
+                    await fault.before_api_request()
                 request[CALLER] = _caller(workspace, request)
+                _check_permission(workspace, request[CALLER], faults)
             return await handler(request)
         except ApiError as error:
             return error.response()
@@ -140,3 +142,9 @@ def _caller(workspace: Workspace, request: web.Request) -> Entry:
     if entry is None:
         raise unauthenticated("The access token is invalid or has expired.")
     return entry
+
+
+def _check_permission(workspace: Workspace, caller: Entry, faults: list[Faults]) -> None:
+    """Refuse the operator where it was deprived of its permission on what the request is about."""
+    if caller.identity == workspace.operator.identity and any(MissingRight.PERMISSION in fault.missing for fault in faults):
+        raise permission_denied(f"User {caller.identity.name} does not have CAN_USE permission on this object.")

@@ -102,6 +102,7 @@ class Target:
         self._directory = directory
         self._issuer = issuer
         self._tls = tls
+        self.stats = stats.targets.setdefault(settings.name, TargetStats())
         self._all_stats = stats
         self._waking: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -139,10 +140,6 @@ class Target:
     def admin_dsn(self) -> str:
         """A connection URI of the superuser in the default database, past the gateway."""
         return self.server.dsn()
-
-    @property
-    def stats(self) -> TargetStats:
-        return self._all_stats.targets.setdefault(self.name, TargetStats())
 
     async def start(self) -> None:
         await self.server.start()

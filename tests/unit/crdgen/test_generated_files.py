@@ -1,5 +1,6 @@
 """The files in crds/, the chart and docs/reference/ are what the models say."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,6 +201,32 @@ def test_every_reason_is_in_the_reference_once_with_its_meaning() -> None:
 def test_every_kind_lists_its_conditions_and_every_condition_belongs_to_a_kind() -> None:
     assert set(CONDITIONS) == {kind.kind_name for kind in KINDS}
     assert {type_ for types in CONDITIONS.values() for type_ in types} == set(ConditionType)
+
+
+def test_the_operator_writes_no_condition_that_the_reference_does_not_list() -> None:
+    about = {
+        "connection": "LakebaseConnection",
+        "role": "PostgresRole",
+        "mapping": "UserMapping",
+        "grant": "AccessGrant",
+    }
+    written: set[tuple[str, str]] = set()
+    for path in (ROOT / "operator/lakebase_operator/reconcilers").glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            match call:
+                case ast.Call(
+                    func=ast.Attribute(attr="fact"),
+                    args=[
+                        ast.Name(id=subject),
+                        ast.Call(func=ast.Name(id="condition"), args=[ast.Constant(value=type_), *_]),
+                    ],
+                ):
+                    written.add((about[subject], type_))
+    assert len(written) > 5
+    listed = {(kind, str(type_)) for kind, types in CONDITIONS.items() for type_ in types}
+    assert written <= listed
+    by_every_kind = {"Ready", "Reconciling", "Stalled"}
+    assert {(kind, type_) for kind, type_ in listed if type_ not in by_every_kind} <= written
 
 
 def test_tables_of_the_reference_have_as_many_cells_in_each_row() -> None:

@@ -148,7 +148,7 @@ def explain(error: Exception, workspace: str, task: Task, *, secrets: Iterable[s
     )
 
 
-def _answered(error: DatabricksError, workspace: str, task: Task, said: str) -> LakebaseError:  # one for each row of the table
+def _answered(error: DatabricksError, workspace: str, task: Task, said: str) -> LakebaseError:
     """An answer of the API. ``said`` is its text."""
     if error.error_code in _NOT_ENABLED:
         return InvalidError(
@@ -208,7 +208,7 @@ def _answered(error: DatabricksError, workspace: str, task: Task, said: str) -> 
             )
 
 
-def _unreachable(error: OSError, secrets: Iterable[str]) -> str:  # one for each cause
+def _unreachable(error: OSError, secrets: Iterable[str]) -> str:
     """Why no answer came, and what to do. The texts of requests differ each time (addresses of objects)."""
     text = str(error)
     match error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ class LeaseTimes:
     Source: https://pkg.go.dev/k8s.io/component-base/config#LeaderElectionConfiguration
     """
 
-    duration: float = 15.0
+    duration: int = 15
     """How long others wait after the last renewal before one takes over."""
     renew_deadline: float = 10.0
     """How long the leader goes on trying to renew before it gives up."""
@@ -118,7 +119,7 @@ class Leadership:
         election = LeaderElection(
             Config(
                 self._lock,
-                lease_duration=times.duration,
+                lease_duration=math.ceil(times.duration),  # a Lease holds whole seconds
                 renew_deadline=times.renew_deadline,
                 retry_period=times.retry_period,
                 onstarted_leading=self._started,
