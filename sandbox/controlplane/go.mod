@@ -1,3 +1,5 @@
+// To move to another Kubernetes: its version below, v0.<minor>.<patch> in all replacements (the list is in go.work of
+// k8s.io/kubernetes), etcd's version as in the go.mod of k8s.io/kubernetes, then `go mod tidy`.
 module lakebase.dev/sandbox/controlplane
 
 go 1.26.0
@@ -169,7 +171,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-// Kubernetes names its own libraries by local paths, which a module that imports it does not inherit.
+// k8s.io/kubernetes finds its own libraries by local paths, which a module that requires it does not inherit.
 replace (
 	k8s.io/api => k8s.io/api v0.36.3
 	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.36.3

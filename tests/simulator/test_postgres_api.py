@@ -67,8 +67,12 @@ async def finish(client: WorkspaceClient, operation: Any) -> dict[str, Any]:
     return dict(done.response)
 
 
-async def create_role(client: WorkspaceClient, spec: RoleRoleSpec, role_id: str | None = None) -> dict[str, Any]:
-    return await finish(client, await call(client.postgres.create_role, BRANCH, Role(spec=spec), role_id=role_id))
+async def create_role(
+    client: WorkspaceClient, spec: RoleRoleSpec, role_id: str | None = None
+) -> dict[str, Any]:
+    return await finish(
+        client, await call(client.postgres.create_role, BRANCH, Role(spec=spec), role_id=role_id)
+    )
 
 
 async def drop_role(client: WorkspaceClient, role_id: str) -> None:
@@ -119,7 +123,13 @@ async def test_one_change_at_a_time_in_a_branch(client: WorkspaceClient) -> None
 async def test_the_spec_is_never_echoed(client: WorkspaceClient) -> None:
     bodies = [
         await call(client.api_client.do, "GET", f"/api/2.0/postgres/{name}")
-        for name in ("projects/marketing", BRANCH, ENDPOINT, OWNER_ROLE, f"{BRANCH}/databases/databricks-postgres")
+        for name in (
+            "projects/marketing",
+            BRANCH,
+            ENDPOINT,
+            OWNER_ROLE,
+            f"{BRANCH}/databases/databricks-postgres",
+        )
     ]
     for body in bodies:
         assert "status" in body
@@ -147,7 +157,9 @@ async def test_an_identity_role_of_the_api_is_real_and_not_the_operators(
     await drop_role(client, "erin-role")
 
 
-async def test_roles_made_in_sql_show_in_the_api(simulator: LakebaseSimulator, client: WorkspaceClient) -> None:
+async def test_roles_made_in_sql_show_in_the_api(
+    simulator: LakebaseSimulator, client: WorkspaceClient
+) -> None:
     async with await log_in(simulator, "autoscaling") as operator:
         await operator.execute("CREATE ROLE made_in_sql NOLOGIN")
         roles = await call(lambda: list(client.postgres.list_roles(BRANCH)))
@@ -205,7 +217,7 @@ async def test_only_attributes_and_memberships_of_a_role_can_be_changed(
 
     async def update(spec: RoleRoleSpec, *mask: str) -> dict[str, Any]:
         operation = await call(
-            client.postgres.update_role, name, Role(spec=spec), update_mask=FieldMask(paths=mask)
+            client.postgres.update_role, name, Role(spec=spec), update_mask=FieldMask(list(mask))
         )
         return dict((await finish(client, operation))["status"])
 
@@ -225,7 +237,9 @@ async def test_only_attributes_and_memberships_of_a_role_can_be_changed(
     await drop_role(client, "changing")
 
 
-async def test_replacing_an_existing_role_adopts_it_and_clears_what_is_not_given(client: WorkspaceClient) -> None:
+async def test_replacing_an_existing_role_adopts_it_and_clears_what_is_not_given(
+    client: WorkspaceClient,
+) -> None:
     member = [RoleMembershipRole.DATABRICKS_SUPERUSER]
     await create_role(client, RoleRoleSpec(postgres_role="adopted", membership_roles=member), "adopted")
     role = Role(spec=RoleRoleSpec(postgres_role="adopted", attributes=RoleAttributes(createdb=True)))
@@ -251,7 +265,9 @@ async def test_a_role_that_owns_objects_is_dropped_only_with_an_heir(
         await call(refused.wait)
     await finish(client, await call(client.postgres.delete_role, name, reassign_owned_to=OWNER_ROLE))
     async with await server.connect() as admin:
-        owner = await value(admin, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'estate'")
+        owner = await value(
+            admin, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'estate'"
+        )
         assert owner == '"owner@example.com"'
         await admin.execute("DROP SCHEMA estate")
 
@@ -263,7 +279,7 @@ async def test_the_password_of_a_role_is_revealed_and_works_where_native_login_i
     revealed = await call(client.postgres.reveal_role_password, f"{BRANCH}/roles/with-password")
     assert revealed.password
     spec = ProjectSpec(enable_pg_native_login=True)
-    mask = FieldMask(paths=["spec.enable_pg_native_login"])
+    mask = FieldMask(["spec.enable_pg_native_login"])
     try:
         operation = await call(
             client.postgres.update_project, "projects/marketing", Project(spec=spec), update_mask=mask
@@ -384,8 +400,10 @@ async def test_an_endpoint_is_disabled_through_the_api_and_reconciles_for_a_whil
     async def set_disabled(disabled: bool) -> None:
         kind = EndpointType.ENDPOINT_TYPE_READ_WRITE
         endpoint = Endpoint(spec=EndpointSpec(endpoint_type=kind, disabled=disabled))
-        mask = FieldMask(paths=["spec.disabled"])
-        await finish(client, await call(client.postgres.update_endpoint, ENDPOINT, endpoint, update_mask=mask))
+        mask = FieldMask(["spec.disabled"])
+        await finish(
+            client, await call(client.postgres.update_endpoint, ENDPOINT, endpoint, update_mask=mask)
+        )
 
     await set_disabled(True)
     with pytest.raises(psycopg.OperationalError, match="has been disabled"):
@@ -406,11 +424,9 @@ async def test_an_endpoint_that_reconciles_takes_no_change(
     simulator: LakebaseSimulator, client: WorkspaceClient
 ) -> None:
     endpoint = Endpoint(
-        spec=EndpointSpec(
-            endpoint_type=EndpointType.ENDPOINT_TYPE_READ_WRITE, autoscaling_limit_max_cu=2.0
-        )
+        spec=EndpointSpec(endpoint_type=EndpointType.ENDPOINT_TYPE_READ_WRITE, autoscaling_limit_max_cu=2.0)
     )
-    mask = FieldMask(paths=["spec.autoscaling_limit_max_cu"])
+    mask = FieldMask(["spec.autoscaling_limit_max_cu"])
     deadline = asyncio.get_running_loop().time() + 10
     while True:
         operation = await call(client.postgres.update_endpoint, ENDPOINT, endpoint, update_mask=mask)
@@ -495,7 +511,7 @@ async def test_the_masks_of_projects_are_checked(client: WorkspaceClient) -> Non
             client.postgres.update_project,
             "projects/marketing",
             Project(spec=spec),
-            update_mask=FieldMask(paths=mask),
+            update_mask=FieldMask(list(mask)),
         )
         return dict((await finish(client, operation))["status"])
 

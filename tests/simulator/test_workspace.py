@@ -136,7 +136,9 @@ async def test_a_kubernetes_token_that_does_not_fit_is_refused(
     claims: dict[str, Any],
     message: str,
 ) -> None:
-    principal = simulator.add_identity("service_principal", "22222222-aaaa-4bbb-8ccc-000000000001").identity.name
+    principal = simulator.add_identity(
+        "service_principal", "22222222-aaaa-4bbb-8ccc-000000000001"
+    ).identity.name
     simulator.add_federation_policy(
         FederationPolicy(client_id=principal, issuer=ISSUER, subject=SUBJECT, audiences=(AUDIENCE,))
     )
@@ -152,7 +154,9 @@ async def test_a_kubernetes_token_that_does_not_fit_is_refused(
 async def test_a_kubernetes_token_of_a_foreign_key_is_refused(
     simulator: LakebaseSimulator, trusted: None, tmp_path: Path, service_account_key: rsa.RSAPrivateKey
 ) -> None:
-    principal = simulator.add_identity("service_principal", "22222222-aaaa-4bbb-8ccc-000000000002").identity.name
+    principal = simulator.add_identity(
+        "service_principal", "22222222-aaaa-4bbb-8ccc-000000000002"
+    ).identity.name
     known = jwks(service_account_key)
     simulator.add_federation_policy(
         FederationPolicy(client_id=principal, issuer=ISSUER, subject=SUBJECT, jwks=known)
@@ -182,7 +186,9 @@ async def test_identities_are_found_by_name(simulator: LakebaseSimulator, client
     assert not await call(lambda: list(client.users.list(filter='userName eq "dave@example.com"')))
 
 
-async def test_lists_of_identities_come_in_pages(simulator: LakebaseSimulator, client: WorkspaceClient) -> None:
+async def test_lists_of_identities_come_in_pages(
+    simulator: LakebaseSimulator, client: WorkspaceClient
+) -> None:
     names = {f"user{number:03}@example.com" for number in range(25)}
     for name in names:
         simulator.add_identity("user", name)
@@ -221,9 +227,7 @@ async def test_permissions_decide_who_may_call(
     row = AccessControlRequest(
         service_principal_name=principal.identity.name, permission_level=PermissionLevel.CAN_USE
     )
-    changed = await call(
-        client.permissions.update, object_type, object_id, access_control_list=[row]
-    )
+    changed = await call(client.permissions.update, object_type, object_id, access_control_list=[row])
     assert len(changed.access_control_list or []) >= 3
     await mint()
     with pytest.raises(PermissionDenied, match="does not have CAN_MANAGE permission"):

@@ -131,7 +131,7 @@ class Operator:
             interval=settings.resync_seconds,
         )
         reconciler = self._build_reconciler(self._services(kube))
-        self._runner = runner = Runner(
+        runner = Runner(
             self.queue,
             self.catalog,
             reconciler,

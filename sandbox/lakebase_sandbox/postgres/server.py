@@ -27,6 +27,7 @@ from lakebase_sandbox.postgres.installation import private_installation
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 10.0
+PORT_ATTEMPTS = 3
 
 # Nothing here outlives the sandbox, so nothing is made durable.
 DEFAULT_SETTINGS: Mapping[str, str] = {
@@ -270,11 +271,24 @@ class PostgresServer:
         )
 
     async def _start_postmaster(self, executable: Path) -> None:
-        self.port = _free_port()
-        self._configure()
+        """Start the server on a free port; another program may take that port first, so this can need a second try."""
+        for attempts_left in reversed(range(PORT_ATTEMPTS)):
+            self.port = _free_port()
+            self._configure()
+            process = self._spawn(executable)
+            try:
+                await self._until_ready(process)
+            except PostgresError:
+                if not attempts_left or "Address already in use" not in self._log_end():
+                    raise
+                self.log_path.unlink()
+            else:
+                return
+
+    def _spawn(self, executable: Path) -> subprocess.Popen[bytes]:
         account = server_account()
         with self.log_path.open("ab") as log:
-            process = subprocess.Popen(  # noqa: ASYNC220 (returns at once; outlives the event loop)
+            process = subprocess.Popen(
                 [str(executable), "-D", str(self.data_directory)],
                 stdout=log,
                 stderr=log,
@@ -288,12 +302,11 @@ class PostgresServer:
             )
         self._process = process
         atexit.register(process.kill)
-        await self._until_ready(process)
+        return process
 
     async def _set_superuser_password(self) -> None:
-        async with await psycopg.AsyncConnection.connect(
-            self._socket_dsn("postgres", self.superuser)
-        ) as connection:
+        dsn = self._socket_dsn("postgres", self.superuser)
+        async with await psycopg.AsyncConnection.connect(dsn) as connection:
             await connection.execute(
                 sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(self.superuser), self.password)
             )

@@ -146,5 +146,9 @@ def _caller(workspace: Workspace, request: web.Request) -> Entry:
 
 def _check_permission(workspace: Workspace, caller: Entry, faults: list[Faults]) -> None:
     """Refuse the operator where it was deprived of its permission on what the request is about."""
-    if caller.identity == workspace.operator.identity and any(MissingRight.PERMISSION in fault.missing for fault in faults):
-        raise permission_denied(f"User {caller.identity.name} does not have CAN_USE permission on this object.")
+    if caller.identity == workspace.operator.identity and any(
+        MissingRight.PERMISSION in fault.missing for fault in faults
+    ):
+        raise permission_denied(
+            f"User {caller.identity.name} does not have CAN_USE permission on this object."
+        )

@@ -137,8 +137,7 @@ class DatabaseApi:
         return web.json_response(self._to_json(instance, with_tags=True))
 
     async def _start_instance(self, settings: ProvisionedTarget, creator: Entry) -> None:
-        target = await self._workspace.add_target(settings, creator=creator)
-        await target.set_state(TargetState.STARTING)
+        await self._workspace.add_target(settings, creator=creator, state=TargetState.STARTING)
 
     async def _update(self, request: web.Request) -> web.Response:
         instance = self._instance(request, Level.CAN_MANAGE)

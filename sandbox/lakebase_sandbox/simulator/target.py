@@ -141,11 +141,16 @@ class Target:
         """A connection URI of the superuser in the default database, past the gateway."""
         return self.server.dsn()
 
-    async def start(self) -> None:
-        await self.server.start()
-        backend = Backend(self.server.socket_directory, self.server.port)
-        self.gateway = Gateway(tls=self._tls, backend=backend, doorman=self)
-        self.gateway.open()
+    async def start(self, state: TargetState | None = None) -> None:
+        """Start the server and then serve, in the given state if it is not the usual one."""
+        try:
+            await self.server.start()
+            backend = Backend(self.server.socket_directory, self.server.port)
+            self.gateway = Gateway(tls=self._tls, backend=backend, doorman=self)
+            await self.set_state(state or self.state)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         for task in (self._waking, self._starting):

@@ -47,6 +47,7 @@ class Workspace:
         self.access = AccessControl(self.directory)
         self.operations = Operations(settings.operation_seconds)
         self.targets: dict[str, Target] = {}
+        self._target_names: set[str] = set()  # of those that are being started or stopped, too
         self.projects: dict[str, Project] = {}  # these by full name
         self.branches: dict[str, Branch] = {}
         self.endpoints: dict[str, Endpoint] = {}
@@ -72,15 +73,26 @@ class Workspace:
         self.targets.clear()
 
     async def add_target(
-        self, settings: TargetSettings, *, creator: Entry | None = None, copy_of: PostgresServer | None = None
+        self,
+        settings: TargetSettings,
+        *,
+        creator: Entry | None = None,
+        copy_of: PostgresServer | None = None,
+        state: TargetState | None = None,
     ) -> Target:
         """Start a target and register what the control plane knows of it.
+
+        Parameters:
+            creator: who may manage it, besides the operator; default the project owner.
+            copy_of: the server whose data it starts with.
+            state: the state it begins in; default ACTIVE or AVAILABLE.
 
         Raises:
             ValueError: the name is taken.
         """
-        if settings.name in self.targets:
+        if settings.name in self._target_names:
             raise ValueError(f"there is a target '{settings.name}' already")
+        self._target_names.add(settings.name)
         base = self.settings.directory
         target = Target(
             settings,
@@ -92,12 +104,12 @@ class Workspace:
             data_directory=None if base is None else base / settings.name,
             copy_of=copy_of,
         )
-        self.targets[settings.name] = target
         try:
-            await target.start()
+            await target.start(state)
         except BaseException:
-            del self.targets[settings.name]
+            self._target_names.discard(settings.name)
             raise
+        self.targets[settings.name] = target
         match settings:
             case AutoscalingTarget():
                 self._register_endpoint(settings, creator or self.owner)
@@ -109,6 +121,7 @@ class Workspace:
     async def remove_target(self, target: Target) -> None:
         del self.targets[target.name]
         await target.stop()
+        self._target_names.discard(target.name)
         self._targets_changed()
 
     def branch_target(self, branch_name: str) -> Target | None:

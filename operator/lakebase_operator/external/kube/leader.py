@@ -1,25 +1,22 @@
 """Leadership by a Lease: one process acts, the others stand by."""
 
 import asyncio
+import json
 import logging
-import math
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Any
 
-import aiohttp
 from kubernetes.aio.client import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
 from lakebase_operator.external.kube.client import MERGE_PATCH, KubeClient
 from lakebase_operator.external.kube.errors import Forbidden, KubeError
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class LeadershipLostError(Exception):
@@ -55,7 +52,7 @@ class Leadership:
         self._client = client
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
         self._times = times or LeaseTimes()
-        self._lock = _Lock(name, namespace, identity, client, self._times.retry_period)
+        self._lock = _Lock(client, namespace, name, identity, self._times)
         self._leading = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -119,7 +116,7 @@ class Leadership:
         election = LeaderElection(
             Config(
                 self._lock,
-                lease_duration=math.ceil(times.duration),  # a Lease holds whole seconds
+                lease_duration=times.duration,
                 renew_deadline=times.renew_deadline,
                 retry_period=times.retry_period,
                 onstarted_leading=self._started,
@@ -128,11 +125,11 @@ class Leadership:
         )
         try:
             await election.run()
-        finally:
-            leading = self._leading.is_set()
-        raise LeadershipLostError(
-            "the Lease could not be renewed in time" if leading else "the election ended without a result"
-        )
+        except LeadershipLostError:
+            self._leading.clear()
+            raise
+        self._leading.clear()
+        raise LeadershipLostError("the Lease could not be renewed in time")
 
     async def _started(self) -> None:
         logger.info("This process leads now")
@@ -144,44 +141,81 @@ async def _nothing() -> None:
     pass
 
 
-class _Lock(LeaseLock):
-    """The library's lock, which takes only the API server's own errors for errors, and waits without a limit.
+class _Lock(BaseLock):
+    """The Lease, as the library's election wants it.
 
-    Here each request has a timeout, whatever goes wrong with it is an unsuccessful attempt, and a leader that finds
-    another holder in the Lease stops at once instead of at its deadline.
+    The library's own lock cannot create a Lease (it passes a value that its client refuses), waits for answers without a
+    limit, and lets errors of the network through. Here whatever goes wrong is an unsuccessful attempt, and a leader that
+    finds another holder stops at once instead of at its deadline.
     """
 
-    def __init__(self, name: str, namespace: str, identity: str, client: KubeClient, timeout: float) -> None:
-        super().__init__(name, namespace, identity, client.api)
-        self._timeout = timeout
+    def __init__(
+        self, client: KubeClient, namespace: str, name: str, identity: str, times: LeaseTimes
+    ) -> None:
+        super().__init__(name, namespace, identity)
+        self._client = client
+        self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._times = times
+        self._lease: dict[str, Any] = {}
+        """As last read."""
         self.held = False
 
-    async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
+    async def get(self, name: str, namespace: str) -> tuple[bool, Any]:  # noqa: ARG002
+        """The record in the Lease, or why there is none."""
         try:
-            found, record = await self._limited(super().get(name, namespace))
-        except ApiException as error:
-            return False, error
-        holder = record.holder_identity if isinstance(record, LeaderElectionRecord) else None
-        if found and self.held and holder != self.identity:
+            self._lease = await self._send("GET", f"{self._leases}/{name}", "get leases")
+        except (KubeError, Forbidden) as error:
+            # The election creates the Lease if this looks like the API server's own 404.
+            return False, ApiException(
+                status=error.status, reason=error.message, body=json.dumps({"code": error.status})
+            )
+        spec = self._lease.get("spec") or {}
+        holder = spec.get("holderIdentity") or None
+        if self.held and holder != self.identity:
             raise LeadershipLostError(f"the Lease is held by {holder or 'nobody'} now")
-        return found, record
+        return True, LeaderElectionRecord(
+            holder, spec.get("leaseDurationSeconds"), spec.get("acquireTime"), spec.get("renewTime")
+        )
 
-    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        return await self._attempt(super().create(name, namespace, election_record))
+    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:  # noqa: ARG002
+        """Make the Lease, held by this process."""
+        body = {"metadata": {"name": name, "namespace": namespace}, "spec": self._spec()}
+        return await self._write("POST", self._leases, body)
 
-    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        return await self._attempt(super().update(name, namespace, updated_record))
+    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:  # noqa: ARG002
+        """Take the Lease, or renew it, unless somebody else was faster."""
+        body = {**self._lease, "spec": self._spec()}
+        return await self._write("PUT", f"{self._leases}/{name}", body)
 
-    async def _attempt(self, request: Coroutine[Any, Any, bool]) -> bool:
+    def _spec(self) -> dict[str, Any]:
+        """The Lease while this process holds it. (The record's times are local and without a zone.)"""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        old: dict[str, Any] = self._lease.get("spec") or {}
+        renewed = old.get("holderIdentity") == self.identity
+        return {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": self._times.duration,
+            "acquireTime": old["acquireTime"] if renewed else now,
+            "renewTime": now,
+            "leaseTransitions": old.get("leaseTransitions", -1) + (0 if renewed else 1),
+        }
+
+    async def _write(self, method: str, path: str, body: dict[str, Any]) -> bool:
         try:
-            return await self._limited(request)
-        except ApiException as error:
-            logger.warning("The Lease could not be written: %s", error.reason)
+            self._lease = await self._send(method, path, "write leases", body)
+        except (KubeError, Forbidden) as error:
+            logger.warning("The Lease could not be written: %s", error.message)
             return False
+        return True
 
-    async def _limited(self, request: Coroutine[Any, Any, T]) -> T:
+    async def _send(
+        self, method: str, path: str, operation: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(self._timeout):
-                return await request
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiException(status=0, reason=f"{type(error).__name__}: {error}") from error
+            async with asyncio.timeout(self._times.retry_period):
+                lease: dict[str, Any] = await self._client.request(
+                    method, path, operation=operation, body=body
+                )
+        except TimeoutError as error:
+            raise KubeError(0, f"Kubernetes failed to {operation}: no answer in time") from error
+        return lease

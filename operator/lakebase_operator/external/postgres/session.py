@@ -55,6 +55,9 @@ async def connect(server: Server, credential: Credential, database: str) -> Conn
     limits = server.timeouts
     settings = {
         "search_path": "pg_catalog",
+        "work_mem": "64MB",  # the comparison of 10,000 objects stays in memory
+        "jit": "off",  # compiling it takes longer than running it
+        "enable_nestloop": "off",  # the planner knows nothing of the sizes in a CTE; a hash join is right at any
         "statement_timeout": _milliseconds(limits.statement),
         "lock_timeout": _milliseconds(limits.lock),
         "idle_in_transaction_session_timeout": _milliseconds(limits.idle_in_transaction),

@@ -1,5 +1,12 @@
 -- What is missing and what is there too much, per object and privilege, with everything needed to act on it.
 -- One statement, whatever the number of rules, objects and grantees. Writes nothing.
+, missing AS MATERIALIZED (
+    -- Few distinct pairs of wanted and held arrays stand behind many rows: each is subtracted once.
+    SELECT p.wanted, p.held, ARRAY(SELECT unnest(p.wanted) EXCEPT SELECT unnest(p.held) ORDER BY 1) AS grantees
+    FROM (SELECT DISTINCT d.grantees AS wanted, COALESCE(h.grantees, '{}') AS held
+          FROM declared d LEFT JOIN held h USING (class, oid, privilege)
+          WHERE d.grantees IS DISTINCT FROM h.grantees) AS p
+)
 SELECT 'grant' AS tag, d.rules, d.class, d.oid, n.schema, n.name, a.owner, d.privilege, NULL::oid AS grantor,
        m.grantees,
        ARRAY(SELECT unnest(m.grantees)
@@ -15,14 +22,14 @@ SELECT 'grant' AS tag, d.rules, d.class, d.oid, n.schema, n.name, a.owner, d.pri
 FROM declared d
 JOIN acl a USING (class, oid)
 LEFT JOIN held h USING (class, oid, privilege)
-CROSS JOIN LATERAL (SELECT ARRAY(SELECT unnest(d.grantees) EXCEPT SELECT unnest(h.grantees) ORDER BY 1) AS grantees) AS m
+JOIN missing m ON m.wanted = d.grantees AND m.held = COALESCE(h.grantees, '{}')
 JOIN LATERAL (
     SELECT s.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
     WHERE d.class IN ('TABLE', 'SEQUENCE') AND c.oid = d.oid
     UNION ALL SELECT NULL, nspname FROM pg_namespace WHERE d.class = 'SCHEMA' AND oid = d.oid
     UNION ALL SELECT NULL, datname FROM pg_database WHERE d.class = 'DATABASE' AND oid = d.oid
 ) AS n ON true
-WHERE d.grantees IS DISTINCT FROM h.grantees AND m.grantees <> '{}'
+WHERE m.grantees <> '{}'
 
 UNION ALL
 

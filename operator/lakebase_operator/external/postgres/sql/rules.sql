@@ -121,7 +121,7 @@ ledger AS MATERIALIZED (
 interesting_grantee AS MATERIALIZED (
     SELECT DISTINCT g AS oid FROM combination c, unnest(c.grantees) AS g
     UNION
-    SELECT DISTINCT g FROM ledger l, unnest(l.grantees) AS g
+    SELECT DISTINCT g FROM (SELECT DISTINCT grantees FROM ledger) AS l, unnest(l.grantees) AS g
 ),
 object AS MATERIALIZED (
     SELECT class, oid FROM want UNION SELECT class, oid FROM ledger
@@ -137,16 +137,29 @@ acl AS MATERIALIZED (
     SELECT o.class, o.oid, d.datdba, COALESCE(d.datacl, acldefault('d', d.datdba))
     FROM object o JOIN pg_database d ON d.oid = o.oid WHERE o.class = 'DATABASE'
 ),
+-- Many objects have the same ACL: each distinct one is taken apart once.
+shared_acl AS MATERIALIZED (
+    SELECT row_number() OVER () AS number, acl, array_agg(class) AS classes, array_agg(oid) AS oids, array_agg(owner) AS owners
+    FROM acl GROUP BY acl
+),
+exploded AS MATERIALIZED (
+    SELECT u.number, x.privilege, x.grantor, x.grantees, x.public,
+           count(*) OVER (PARTITION BY u.number, x.privilege) AS grantors
+    FROM shared_acl u
+    CROSS JOIN LATERAL (
+        SELECT i.privilege_type AS privilege, i.grantor,
+               COALESCE(array_agg(i.grantee ORDER BY i.grantee)
+                        FILTER (WHERE i.grantee IN (SELECT oid FROM interesting_grantee)), '{}') AS grantees,
+               bool_or(i.grantee = 0) AS public
+        FROM aclexplode(u.acl) AS i
+        GROUP BY i.privilege_type, i.grantor
+    ) AS x
+),
 entry AS MATERIALIZED (
-    SELECT e.*, count(*) OVER (PARTITION BY e.class, e.oid, e.privilege) AS grantors
-    FROM (
-        SELECT a.class, a.oid, a.owner, x.privilege_type AS privilege, x.grantor,
-               COALESCE(array_agg(x.grantee ORDER BY x.grantee)
-                        FILTER (WHERE x.grantee IN (SELECT oid FROM interesting_grantee)), '{}') AS grantees,
-               bool_or(x.grantee = 0) AS public
-        FROM acl a CROSS JOIN LATERAL aclexplode(a.acl) AS x
-        GROUP BY a.class, a.oid, a.owner, x.privilege_type, x.grantor
-    ) AS e
+    SELECT o.class, o.oid, o.owner, x.privilege, x.grantor, x.grantees, x.public, x.grantors
+    FROM shared_acl u
+    CROSS JOIN LATERAL unnest(u.classes, u.oids, u.owners) AS o(class, oid, owner)
+    JOIN exploded x USING (number)
 ),
 -- Who holds a privilege, whoever granted it; usually there is one grantor.
 held AS MATERIALIZED (

@@ -1,0 +1,78 @@
+"""The custom resources of a namespace, and what their status says."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from lakebase_sandbox.demo.narrator import Observation
+from lakebase_sandbox.tools.kubectl import Kubectl
+
+Object: TypeAlias = Mapping[str, Any]
+"""An object as the API server gives it."""
+
+KINDS = "lbc,pgr,um,ag"
+
+
+class Objects:
+    """Reads the objects of one namespace with kubectl.
+
+    Raises (all methods):
+        SandboxError: kubectl failed.
+    """
+
+    def __init__(self, kubectl: Kubectl, namespace: str) -> None:
+        self._kubectl = kubectl
+        self._namespace = f"--namespace={namespace}"
+
+    def get(self, kind: str, name: str) -> Object:
+        answer: Object = json.loads(self._kubectl.run("get", kind, name, self._namespace, "--output=json"))
+        return answer
+
+    def all(self) -> list[Object]:
+        """All objects of the operator's kinds."""
+        answer: list[Object] = json.loads(self._kubectl.run("get", KINDS, self._namespace, "--output=json"))[
+            "items"
+        ]
+        return answer
+
+
+def condition(item: Object, type_: str) -> Object | None:
+    """The condition of that type, if the status has one."""
+    conditions = item.get("status", {}).get("conditions", ())
+    return next((one for one in conditions if one["type"] == type_), None)
+
+
+def is_current(item: Object) -> bool:
+    """Whether the status speaks of the spec as it is now."""
+    return bool(item.get("status", {}).get("observedGeneration") == item["metadata"]["generation"])
+
+
+def summary(item: Object) -> str:
+    """What `Ready` says, as one line."""
+    name = f"{item['kind']} {item['metadata']['name']}"
+    ready = condition(item, "Ready")
+    if ready is None:
+        return f"{name} has no condition Ready"
+    stale = "" if is_current(item) else " (of an older version of its spec)"
+    return f"{name}: Ready={ready['status']} {ready['reason']}: {ready['message']}{stale}"
+
+
+def readiness(item: Object, *, reason: str | None = None, status: str = "True") -> Observation:
+    """Whether the object as it is now has `Ready` with this status, and this reason if one is given."""
+    ready = condition(item, "Ready")
+    holds = (
+        ready is not None
+        and is_current(item)
+        and ready["status"] == status
+        and reason in {None, ready["reason"]}
+    )
+    return Observation(holds, summary(item))
+
+
+def all_ready(items: list[Object], *, count: int) -> Observation:
+    """Whether there are `count` objects, all of them ready."""
+    looks = [readiness(item) for item in items]
+    waiting = [look.seen for look in looks if not look.holds]
+    if len(items) != count:
+        waiting.insert(0, f"{len(items)} objects instead of {count}")
+    return Observation(not waiting, "; ".join(waiting) or "all are ready")

@@ -1,0 +1,57 @@
+"""From nothing to a sandbox, through the story, and back to nothing."""
+
+import signal
+import time
+
+from rich.console import Console
+
+from lakebase_sandbox.demo.manifests import NAMESPACE
+from lakebase_sandbox.demo.narrator import Narrator
+from lakebase_sandbox.demo.story import Story
+from lakebase_sandbox.lifecycle import Sandbox
+from lakebase_sandbox.progress import Progress
+from lakebase_sandbox.session import ClusterKind
+from lakebase_sandbox.tools.kubectl import Kubectl
+
+
+def run_demo(sandbox: Sandbox, *, keep: bool) -> bool:
+    """Start the sandbox if it does not run, tell the story, and stop everything again, also after Ctrl-C.
+
+    Parameters:
+        keep: leave everything running and as the story left it.
+
+    Returns:
+        Whether all checks passed.
+
+    Raises:
+        SandboxError: the sandbox did not start.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that nothing is left running
+    narrator = Narrator(Console(), sandbox.state.logs)
+    started = time.monotonic()
+    try:
+        narrator.chapter("A Kubernetes control plane, a simulated Lakebase, and the operator from its chart")
+        session = sandbox.session()
+        kind = session.cluster.kind if session else ClusterKind.EMBEDDED
+        with Progress() as progress:
+            sandbox.up(kind, with_operator=True, progress=progress)
+        ready = time.monotonic()
+        Story.on(sandbox, narrator).tell()
+        finished = time.monotonic()
+        narrator.chapter(f"Set up in {ready - started:.0f} s, told in {finished - ready:.0f} s")
+    finally:
+        if keep:
+            narrator.say(f'Everything goes on: eval "$(lakebase-sandbox env --state {sandbox.state.root})"')
+        else:
+            _take_down(sandbox)
+    narrator.close()
+    return narrator.failed == 0
+
+
+def _take_down(sandbox: Sandbox) -> None:
+    with Progress() as progress, progress.step("Stopping everything"):
+        session = sandbox.session()
+        if session is not None and session.cluster.kind is ClusterKind.KUBECONFIG:
+            # The cluster outlives the operator, without which its objects could not be deleted.
+            Kubectl(session.cluster.kubeconfig).run("delete", "namespace", NAMESPACE, "--ignore-not-found")
+        sandbox.down()
