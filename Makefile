@@ -40,6 +40,7 @@ test: check setup ## Run every check
 check: lint ## What needs no server: lint, types, import contracts, generated files
 	@$(BIN)/python -m lakebase_operator.crdgen --check
 	@$(BIN)/python tools/requirements_table.py --check
+	@$(BIN)/python tools/metrics_page.py --check
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check --quiet .
@@ -53,6 +54,7 @@ format: $(VENV)/.ready ## Put the code into shape
 generate: $(VENV)/.ready ## Write CRDs, reference pages and the table of requirements anew
 	@$(BIN)/python -m lakebase_operator.crdgen
 	@$(BIN)/python tools/requirements_table.py
+	@$(BIN)/python tools/metrics_page.py
 
 bench: setup ## Measure, as ratios within one run; writes bench/results/
 	@$(BIN)/python -m bench

@@ -28,7 +28,9 @@ def main() -> int:
         for requirement, test in _tests(path):
             shown[requirement].append(test)
     if unknown := sorted(set(shown) - set(texts)):
-        print(f"Tests name requirements that {TEXTS.name} does not have: {', '.join(unknown)}", file=sys.stderr)
+        print(
+            f"Tests name requirements that {TEXTS.name} does not have: {', '.join(unknown)}", file=sys.stderr
+        )
         return 1
     table = _table(texts, shown)
     if "--check" not in sys.argv[1:]:
@@ -54,7 +56,10 @@ def _tests(path: Path) -> Iterator[tuple[str, str]]:
                     ]
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             for number in dict.fromkeys([*of_module, *_numbers(node.decorator_list)]):
-                yield number, f"`{path.relative_to(ROOT)}` {node.name.removeprefix('test_').replace('_', ' ')}"
+                yield (
+                    number,
+                    f"`{path.relative_to(ROOT)}` {node.name.removeprefix('test_').replace('_', ' ')}",
+                )
 
 
 def _is_pytestmark(node: ast.stmt) -> bool:

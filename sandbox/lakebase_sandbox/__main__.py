@@ -2,25 +2,21 @@
 
 import shlex
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
 
-from lakebase_sandbox import paths
 from lakebase_sandbox.cluster.build import controlplane_binary
+from lakebase_sandbox.demo import run_demo
 from lakebase_sandbox.environment import environment
 from lakebase_sandbox.errors import SandboxError
-from lakebase_sandbox.lifecycle import Programs, Sandbox
-from lakebase_sandbox.paths import StateDirectory
+from lakebase_sandbox.lifecycle import Sandbox
+from lakebase_sandbox.options import state_option
 from lakebase_sandbox.progress import Progress
 from lakebase_sandbox.session import ClusterKind
 from lakebase_sandbox.simulator_process import AdminClient, read_simulator
 from lakebase_sandbox.status import status_table
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
@@ -31,24 +27,6 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except SandboxError as error:
             raise click.ClickException(str(error)) from error
-
-
-def _sandbox_at(context: click.Context, _: click.Parameter, directory: Path) -> Sandbox:
-    return Sandbox(StateDirectory.at(directory), context.find_object(Programs))
-
-
-def state_option(command: _Command) -> _Command:
-    """`--state DIR`, as the argument `sandbox`."""
-    return click.option(
-        "--state",
-        "sandbox",
-        type=click.Path(file_okay=False, path_type=Path),
-        callback=_sandbox_at,
-        default=paths.DEFAULT_STATE,
-        show_default=True,
-        metavar="DIR",
-        help="The sandbox's directory.",
-    )(command)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -150,6 +128,17 @@ def fault(
         raise click.UsageError("TARGET and NAME are needed, or --clear")
     else:
         client.add_fault(target, name, arguments)
+
+
+@main.command()
+@state_option
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, to look at it.")
+def demo(sandbox: Sandbox, keep: bool) -> None:
+    """Show and check what the operator does, on a sandbox that is started for it and stopped at the end.
+
+    The last line is `N passed, N failed`; the exit code is 0 only if no check failed.
+    """
+    sys.exit(0 if run_demo(sandbox, keep=keep) else 1)
 
 
 @main.command()

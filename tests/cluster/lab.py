@@ -12,7 +12,7 @@ from lakebase_sandbox.postgres import PROJECT_OWNER, IdentityKind
 from lakebase_sandbox.simulator import LakebaseSimulator
 from lakebase_sandbox.simulator.target import Target
 from tests.cluster.kube import Body, Namespace
-from tests.cluster.manifests import manifest
+from tests.cluster.manifests import grant, manifest, role
 
 SAMPLE = """
 CREATE SCHEMA sales;
@@ -29,6 +29,11 @@ class Database:
     target: Target
     name: str
     admin: psycopg.AsyncConnection[Any]
+
+    @property
+    def analysts(self) -> str:
+        """A name for a role that no other test uses: roles belong to the whole server."""
+        return f"analysts_{self.name}"
 
     async def run(self, statement: str | sql.Composed, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run a statement as the superuser."""
@@ -176,6 +181,20 @@ class Lab:
                 **spec,
             },
         )
+
+    async def settled(
+        self, there: Namespace, *, target: str = "autoscaling", interval: str = "1h", **spec: Any
+    ) -> Database:
+        """A database with a connection ``marketing``, a role ``analysts`` and a grant ``readers``, all of them ready."""
+        sales = await self.database(target)
+        await there.apply(
+            await self.connection(there, sales, drift={"interval": interval}, **spec),
+            role("analysts", roleName=sales.analysts),
+            grant("readers", sales.analysts, database=sales.name),
+        )
+        await there.ready("LakebaseConnection/marketing", "PostgresRole/analysts", "AccessGrant/readers")
+        assert await sales.may(sales.analysts, "SELECT")
+        return sales
 
     async def native_connection(
         self, there: Namespace, database: Database, user: str, password: str, *, name: str = "marketing", **spec: Any

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from lakebase_sandbox.operator_process import install_chart
 from lakebase_sandbox.paths import StateDirectory
 from lakebase_sandbox.processes import Processes, ProcessRecord
 from lakebase_sandbox.tools.kubectl import Kubectl
+from tests.sandbox.shell import exports
 from tests.sandbox.waiting import eventually
 
 HERE = Path(__file__).parent
@@ -42,13 +42,6 @@ def command_for(state: Path, programs: Programs = STAND_INS) -> Command:
 def records(state: Path) -> dict[str, ProcessRecord]:
     directory = StateDirectory.at(state)
     return {record.name: record for record in Processes(directory.records, directory.logs).all()}
-
-
-def exports(output: str) -> dict[str, str]:
-    """The variables that a shell would have after evaluating the output."""
-    words = [shlex.split(line) for line in output.splitlines()]
-    assert all(len(line) == 2 and line[0] == "export" for line in words)
-    return dict(line[1].split("=", 1) for line in words)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ async def new_client(simulator: LakebaseSimulator, **settings: Any) -> Workspace
 
     def build() -> WorkspaceClient:
         config = Config(
-            host=simulator.workspace_url, retry_timeout_seconds=5, http_timeout_seconds=10, **settings
+            host=simulator.workspace_url, retry_timeout_seconds=5, http_timeout_seconds=30, **settings
         )
         return WorkspaceClient(config=config)
 
@@ -54,7 +54,7 @@ async def log_in(
         "dbname": "databricks_postgres",
         "sslmode": "verify-full",
         "sslrootcert": str(simulator.ca_file),
-        "connect_timeout": 10,
+        "connect_timeout": 30,
         "autocommit": True,
         **settings,
     }
@@ -68,7 +68,7 @@ async def value(connection: psycopg.AsyncConnection[Any], query: str, *parameter
     return row[0]
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     """Wait until a condition holds.
 
     Raises:

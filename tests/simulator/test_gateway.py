@@ -73,7 +73,7 @@ async def test_a_wrong_password_is_refused(simulator: LakebaseSimulator, target:
 
 
 async def test_a_role_that_does_not_exist_is_named(simulator: LakebaseSimulator) -> None:
-    with pytest.raises(psycopg.OperationalError, match='role "nobody@example.com" does not exist'):
+    with pytest.raises(psycopg.OperationalError, match=r'role "nobody@example\.com" does not exist'):
         await log_in(simulator, "provisioned", "nobody@example.com")
 
 

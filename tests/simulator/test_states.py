@@ -86,7 +86,7 @@ async def test_a_disabled_endpoint_says_so_and_wakes_for_nobody(
     simulator: LakebaseSimulator, client: WorkspaceClient
 ) -> None:
     await simulator.set_state("autoscaling", "DISABLED")
-    with pytest.raises(psycopg.OperationalError, match="The endpoint has been disabled. Enable it"):
+    with pytest.raises(psycopg.OperationalError, match=r"The endpoint has been disabled\. Enable it"):
         await log_in(simulator, "autoscaling")
     status = await endpoint_status(client)
     assert status.disabled

@@ -91,7 +91,7 @@ async def test_the_api_wants_an_access_token(simulator: LakebaseSimulator, token
 
 
 async def test_an_unknown_path_has_no_api(client: WorkspaceClient) -> None:
-    with pytest.raises(NotFound, match="No API found for /api/2.0/jobs/list") as raised:
+    with pytest.raises(NotFound, match=r"No API found for /api/2\.0/jobs/list") as raised:
         await call(client.api_client.do, "GET", "/api/2.0/jobs/list")
     assert raised.value.error_code == "ENDPOINT_NOT_FOUND"
 

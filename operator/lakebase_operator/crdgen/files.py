@@ -7,6 +7,7 @@ from typing import Final
 
 from lakebase_operator.api import KINDS
 from lakebase_operator.crdgen.manifest import (
+    GENERATED,
     chart_yaml,
     custom_resource_definition,
     kustomization,
@@ -40,12 +41,12 @@ def generate() -> dict[Path, str]:
 
 
 def leftovers(root: Path, files: Mapping[Path, str]) -> list[Path]:
-    """Files in the generated folders that are not generated (any more), as paths from ``root``."""
-    present = (
-        path.relative_to(root) for folder in (CRDS, CHART_CRDS) for path in (root / folder).glob("*.yaml")
+    """Files that were generated once, by their first line, and are not any more, as paths from ``root``."""
+    present = (path for folder in (CRDS, CHART_CRDS, REFERENCE) for path in (root / folder).glob("*.*"))
+    generated = (
+        path.relative_to(root) for path in present if GENERATED in path.read_text().partition("\n")[0]
     )
-    pages = (path.relative_to(root) for path in (root / REFERENCE).glob("*.md"))
-    return sorted(path for path in (*present, *pages) if path not in files)
+    return sorted(path for path in generated if path not in files)
 
 
 def write(root: Path, files: Mapping[Path, str]) -> list[Path]:

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from lakebase_operator.api.access_grant import AccessGrant, AccessGrantSpec, AccessLevel, Objects, Privilege
+from lakebase_operator.api.names import SYSTEM_SCHEMA
 from lakebase_operator.domain.patterns import like_pattern
-from lakebase_operator.domain.privileges import ObjectClass, supported
+from lakebase_operator.domain.privileges import PRIVILEGES, ObjectClass, supported
 
 PUBLIC = "PUBLIC"
 """The grantee that stands for everybody. No role can have this name (``api.names``)."""
@@ -73,11 +74,6 @@ class Desired:
     """Of the selector at the same place."""
     rules: tuple[Rule, ...]
 
-    def grants_of(self, number: int) -> tuple[str, ...]:
-        """uids of the AccessGrants that declare the selector with this number."""
-        selector = self.selectors[number]
-        return tuple(rule.grant for rule in self.rules if selector in rule.selectors)
-
 
 def is_active(spec: AccessGrantSpec, now: datetime) -> bool:
     """Whether the grant gives anything now."""
@@ -100,7 +96,13 @@ def next_change(specs: Iterable[AccessGrantSpec], now: datetime) -> datetime | N
 
 
 def selectors_of(grant: AccessGrant, major_version: int) -> tuple[Selector, ...]:
-    """What ``spec.objects`` selects, with the privileges that this version of the server knows."""
+    """What ``spec.objects`` selects, with the privileges that this version of the server knows.
+
+    Raises
+    ------
+    ValueError
+        What the API server should have refused: one such entry would make the comparison fail for everybody.
+    """
     spec = grant.spec
     privileges = tuple(sorted(p for p in spec.privileges or () if supported(p, major_version)))
     snapshot = None if spec.new_objects else f"{grant.metadata.uid}/{grant.metadata.generation}"
@@ -119,6 +121,11 @@ def _selector(
     )
     if member is None:  # CEL lets exactly one through; an older CRD might not
         raise ValueError("spec.objects: an entry names neither tables nor schemas nor databases")
+    named = [schema] if schema is not None else member.names or () if entry.schemas else ()
+    if system := next((name for name in named if SYSTEM_SCHEMA.match(name)), None):
+        raise ValueError(f"spec.objects: {system} is a system schema")
+    if unfit := [privilege.value for privilege in privileges if privilege not in PRIVILEGES[object_class]]:
+        raise ValueError(f"spec.privileges: a {object_class.value.lower()} has no privilege {', '.join(unfit)}")
     return Selector(
         object_class=object_class,
         schema=schema,

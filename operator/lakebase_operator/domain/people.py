@@ -30,13 +30,21 @@ class Resolution:
                 return f"The role is {self.role}."
             case Reason.AMBIGUOUS:
                 names = ", ".join(self.candidates)
-                return f"The roles {names} differ only in case. Name one of them exactly in a UserMapping, or drop one."
+                return (
+                    f"The roles {names} differ only in case, so none is chosen. Drop or rename one, or give access to "
+                    "one by its exact name with kind: Role."
+                )
             case Reason.NO_ACCOUNT:
                 return "The mapping says that this user has no Postgres account."
             case Reason.RESERVED_NAME:
                 return f'The role name "{self.wanted}" {role_name_problem(self.wanted or "")}.'
             case _:
                 return f'There is no role "{self.wanted}". It is looked for at every sync.'
+
+
+def fold(name: str) -> str:
+    """The form in which names are compared. Not ``casefold``, which also takes ß for ss: two mailboxes, one role."""
+    return name.lower()
 
 
 class RoleNames:
@@ -46,7 +54,7 @@ class RoleNames:
         self._exact = frozenset(names)
         folded: dict[str, list[str]] = defaultdict(list)
         for name in self._exact:
-            folded[name.casefold()].append(name)
+            folded[fold(name)].append(name)
         self._folded = {key: tuple(sorted(group)) for key, group in folded.items()}
 
     def __contains__(self, name: str) -> bool:
@@ -57,7 +65,7 @@ class RoleNames:
         a person's name is typed by people, and granting to the wrong one of two look-alikes cannot be seen."""
         if role_name_problem(name):
             return Resolution(Reason.RESERVED_NAME, wanted=name)
-        candidates = self._folded.get(name.casefold(), ())
+        candidates = self._folded.get(fold(name), ())
         if len(candidates) > 1:
             return Resolution(Reason.AMBIGUOUS, wanted=name, candidates=candidates)
         if not candidates:
@@ -91,7 +99,7 @@ class People:
         self.shadowed: dict[str, UserMapping] = {}
         """Mappings that do not count, by uid, with the one that does."""
         for mapping in sorted(mappings, key=_precedence):
-            key = (mapping.metadata.namespace, mapping.spec.user.casefold())
+            key = (mapping.metadata.namespace, fold(mapping.spec.user))
             winner = self._mappings.setdefault(key, mapping)
             same_scope = (winner.spec.connection_ref is None) == (mapping.spec.connection_ref is None)
             if winner is not mapping and same_scope:
@@ -99,7 +107,7 @@ class People:
 
     def resolve(self, user: str, namespace: str) -> Resolution:
         """The role of ``user`` for an AccessGrant in ``namespace``."""
-        folded = user.casefold()
+        folded = fold(user)
         mapping = self._mappings.get((self._home, folded)) or self._mappings.get((namespace, folded))
         return resolve_mapping(mapping, self._roles) if mapping else self._roles.find(user)
 

@@ -128,11 +128,9 @@ def plan(
     for difference in differences:
         actor = actors.get(difference.grantor if difference.grantor is not None else difference.owner)
         acting = _acting(difference, actor, superuser=superuser)
-        if acting is Acting.NO:
-            impossible.append(difference)
-            continue
         names = tuple(sorted(name for oid in difference.grantees if (name := role_names(oid)) is not None))
-        if not names:
+        if acting is Acting.NO or not names:  # a role that is gone can still stand in an ACL
+            impossible.append(difference)
             continue
         if acting is Acting.ADMIN and actor is not None:
             temporary.add(actor.name)

@@ -13,6 +13,7 @@ from lakebase_operator.domain.statements import (
     create_identity_role,
     create_role,
     grant_membership,
+    parameter_values,
     reset_role_parameter,
     revoke_membership,
     role_options,
@@ -25,6 +26,9 @@ IDENTITY_NAMES = {
     IdentityType.GROUP: "GROUP",
 }
 """Kinds of identity as ``databricks_create_role`` spells them."""
+
+BOOTSTRAP_SUPERUSER = 10
+"""OID of the role that initdb made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +157,10 @@ def _timestamp(moment: datetime | None) -> str | None:
 
 
 def _parse(text: str | None) -> datetime | None:
-    if text is None or text == "infinity":
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:  # infinity, or a year that Python does not know: not what anybody declares
         return None
-    moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -167,7 +172,8 @@ def settings_change(
     steps = [
         Step(set_role_parameter(name, key, value), f"setting {key} of role {name}")
         for key, value in sorted(wanted.items())
-        if lowered.get(key.lower()) != value
+        if key.lower() not in lowered
+        or parameter_values(key, lowered[key.lower()]) != parameter_values(key, value)
     ]
     declared = {key.lower() for key in wanted}
     steps += [
@@ -198,7 +204,6 @@ def membership_change(
     ours: Iterable[int],
     find: Callable[[str], RoleState | None],
     by_oid: Callable[[int], RoleState | None],
-    operator: int,
     *,
     superuser: bool,
 ) -> MembershipPlan:
@@ -206,7 +211,20 @@ def membership_change(
 
     A declared membership holds if the edges of all grantors together give at least what is declared. Edges of other
     grantors are never changed; the operator's own edge is made exactly as declared.
+
+    The operator's own are those that it granted, itself or through a role whose privileges it has: that role is the
+    grantor if only it has ADMIN option. What a superuser grants counts as granted by the bootstrap superuser
+    (https://www.postgresql.org/docs/current/sql-grant.html).
     """
+
+    def own_grantor(edge: Edge) -> RoleState | None:
+        grantor = by_oid(edge.grantor)
+        if grantor is None or grantor.name == member.name:
+            return None
+        if superuser:
+            return grantor if grantor.oid == BOOTSTRAP_SUPERUSER else None
+        return grantor if grantor.actor.is_operator or grantor.actor.inherits else None
+
     mine = [edge for edge in edges if edge.member == member.oid]
     steps: list[Step] = []
     missing: list[str] = []
@@ -217,7 +235,7 @@ def membership_change(
         if role is None:
             missing.append(wanted.role)
             continue
-        own = [edge for edge in mine if edge.role == role.oid and edge.grantor == operator]
+        own = [edge for edge in mine if edge.role == role.oid and own_grantor(edge) is not None]
         all_edges = [edge for edge in mine if edge.role == role.oid]
         target = (wanted.admin, wanted.inherit, wanted.set)
         held = (
@@ -244,13 +262,18 @@ def membership_change(
     declared = {role.oid for item in spec.member_of if (role := find(item.role)) is not None}
     for oid in ours:
         role = by_oid(oid)
-        if role is None or oid in declared or not any(edge.role == oid for edge in mine):
+        if role is None or oid in declared:
             continue
-        if role.actor.admin or superuser:
-            steps.append(
-                Step(revoke_membership(role.name, member.name), f"revoking {role.name} from {member.name}")
-            )
-        else:
+        grantors = [found for edge in mine if edge.role == oid and (found := own_grantor(edge)) is not None]
+        if grantors and not (role.actor.admin or superuser):
             not_admin.append(role.name)
             recorded.append(oid)
+            continue
+        steps += [
+            Step(
+                revoke_membership(role.name, member.name, grantor.name),
+                f"revoking {role.name} from {member.name}",
+            )
+            for grantor in grantors
+        ]
     return MembershipPlan(tuple(steps), tuple(missing), tuple(not_admin), tuple(recorded))

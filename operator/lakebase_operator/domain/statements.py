@@ -1,5 +1,6 @@
 """Statements that change privileges and roles, composed with ``psycopg.sql`` only."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,6 +58,10 @@ class PrivilegeStatement:
                 middle = len(items) // 2
                 return tuple(self._with(attribute, part) for part in (items[:middle], items[middle:]))
         return ()
+
+    def one_by_one(self) -> tuple["PrivilegeStatement", ...]:
+        """A statement for each object, or none if there is only one."""
+        return tuple(self._with("objects", (item,)) for item in self.objects) if len(self.objects) > 1 else ()
 
     def _with(self, attribute: str, value: tuple[object, ...]) -> "PrivilegeStatement":
         fields = {name: getattr(self, name) for name in self.__slots__} | {attribute: value}
@@ -134,10 +139,31 @@ def alter_role(name: str, options: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL(" ").join([sql.SQL("ALTER ROLE"), sql.Identifier(name), *options])
 
 
+LIST_PARAMETERS = frozenset(
+    {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
+)
+"""Parameters whose value is a list of names: given as one string, it would become a list of one strange name."""
+
+
+def parameter_values(parameter: str, value: str) -> tuple[str, ...]:
+    """The value of a parameter as PostgreSQL reads it: of a list, its names.
+
+    >>> parameter_values("search_path", '"$user", Sales')
+    ('$user', 'sales')
+    """
+    if parameter.lower() not in LIST_PARAMETERS:
+        return (value,)
+    names = re.findall(r'"(?:[^"]|"")*"|[^\s,"]+', value)
+    unquoted = (name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in names)
+    return tuple(unquoted) or ("",)
+
+
 def set_role_parameter(name: str, parameter: str, value: str) -> sql.Composed:
     """``ALTER ROLE … SET``. The parameter may have two parts (``extension.parameter``)."""
     return sql.SQL("ALTER ROLE {} SET {} TO {}").format(
-        sql.Identifier(name), sql.Identifier(*parameter.split(".")), sql.Literal(value)
+        sql.Identifier(name),
+        sql.Identifier(*parameter.split(".")),
+        sql.SQL(", ").join(sql.Literal(one) for one in parameter_values(parameter, value)),
     )
 
 
@@ -157,9 +183,11 @@ def grant_membership(role: str, member: str, *, admin: bool, inherit: bool, set_
     )
 
 
-def revoke_membership(role: str, member: str) -> sql.Composed:
-    """``REVOKE role FROM member``."""
-    return sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(member))
+def revoke_membership(role: str, member: str, grantor: str) -> sql.Composed:
+    """``REVOKE role FROM member``, of what ``grantor`` gave: PostgreSQL keeps the memberships of several grantors apart."""
+    return sql.SQL("REVOKE {} FROM {} GRANTED BY {}").format(
+        sql.Identifier(role), sql.Identifier(member), sql.Identifier(grantor)
+    )
 
 
 def drop_role(name: str) -> sql.Composed:

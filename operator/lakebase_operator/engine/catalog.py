@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from lakebase_operator.api import KINDS, AccessGrant, LakebaseConnection, PostgresRole, Resource, UserMapping
-from lakebase_operator.api.base import GROUP, ObjectMeta
+from lakebase_operator.api.base import FINALIZER, GROUP, ObjectMeta
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 
 Body = Mapping[str, Any]
@@ -123,9 +123,9 @@ class Catalog:
         return self._take(kind, body)
 
     def absorb(self, kind: str, body: Body) -> frozenset[ConnectionKey]:
-        """Take the API server's answer to a write of our own, so that its echo changes nothing.
+        """Take the API server's answer to a write of our own, so that its echo is known already.
 
-        The finalizers in it are our doing. Anything else that changed in the meantime is a change as with :meth:`upsert`.
+        What somebody else changed in the meantime is a change as with :meth:`upsert`.
         """
         return self._take(kind, body, ours=True)
 
@@ -246,7 +246,7 @@ class Catalog:
         if meta["uid"] in self._gone[kind] and not force:
             return NOTHING
         new = _entry(kind, body, version)
-        changed = old is None or _differs(old.object, new.object, ours=ours)
+        changed = old is None or _differs(old.object, new.object)
         homes = self._homes(old) if old is not None else NOTHING
         if old is not None:
             self._unlink(key, old)
@@ -434,8 +434,11 @@ def _secrets(obj: CatalogObject) -> set[tuple[str, str]]:
     return {(obj.metadata.namespace, name) for name in names if name}
 
 
-def _differs(old: CatalogObject, new: CatalogObject, *, ours: bool) -> bool:
-    """Whether an object changed in a way that concerns the database. Its status does not."""
+def _differs(old: CatalogObject, new: CatalogObject) -> bool:
+    """Whether an object changed in a way that concerns the database.
+
+    Its status does not, nor does our own finalizer: the watch may bring both before the answer to the write comes.
+    """
     was, now = old.metadata, new.metadata
     return (
         type(old) is not type(new)
@@ -444,9 +447,13 @@ def _differs(old: CatalogObject, new: CatalogObject, *, ours: bool) -> bool:
         or was.deletion_timestamp != now.deletion_timestamp
         or was.labels != now.labels
         or was.annotations != now.annotations
-        or (was.finalizers != now.finalizers and not ours)
+        or _others(was.finalizers) != _others(now.finalizers)
         or _content(old) != _content(new)
     )
+
+
+def _others(finalizers: list[str]) -> list[str]:
+    return [one for one in finalizers if one != FINALIZER]
 
 
 def _content(obj: CatalogObject) -> object:

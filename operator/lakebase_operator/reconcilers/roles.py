@@ -48,6 +48,8 @@ class Roles:
     oids: dict[str, int] = field(init=False)
     actors: dict[int, Actor] = field(init=False)
     """What the operator may do with each."""
+    declared: frozenset[str] = frozenset()
+    """Names of those that a PostgresRole declares which is not being deleted."""
 
     def __post_init__(self) -> None:
         self.by_oid = {state.oid: state for state in self.states.values()}
@@ -92,12 +94,15 @@ class RolesStep:
             self.preflight = replace(self.preflight, ledger=True)
         roles = await Roles.read(self.connection)
         records = dict(await read_role_records(self.connection, self.owner)) if self.preflight.ledger else {}
-        gone = [oid for oid in records if oid not in roles.by_oid]
-        await forget_roles(self.connection, self.owner, gone)
+        names = frozenset(role.role_name for role in declared)
+        leaving = {role.role_name for role in view.roles if is_deleting(role)} - names
+        forgotten = [oid for oid in records if (name := roles.name_of(oid)) is None or name in leaving]
+        await forget_roles(self.connection, self.owner, forgotten)
         created = await self._create_missing(declared, mappings, roles)
-        if created:
+        if created is not None:
             roles = await Roles.read(self.connection)
-        await self._make_as_declared(declared, roles, records, created)
+        await self._make_as_declared(declared, roles, records, created or frozenset())
+        roles.declared = names
         if self.preflight.ledger:
             await log_changes(self.connection, self.owner, self.executed)
         return roles
@@ -125,25 +130,29 @@ class RolesStep:
 
     async def _create_missing(
         self, declared: Sequence[PostgresRole], mappings: Sequence[UserMapping], roles: Roles
-    ) -> dict[str, str]:
-        """Names of the roles that were made, with the resource that asked for each."""
-        created: dict[str, str] = {}
-        names = roles.names
+    ) -> frozenset[str] | None:
+        """Names of the roles that were made; None if nothing was missing, so nothing was tried."""
+        created: set[str] = set()
+        tried = False
         for role in declared:
             if role.role_name in roles.states:
                 continue
+            tried = True
             identity = role.spec.identity.type if role.spec.identity else None
             if await self._create(role, role.role_name, identity, declared_options(role.spec)):
-                created[role.role_name] = resource_name(role)
+                created.add(role.role_name)
+        names = RoleNames((*roles.states, *created))
         for mapping in mappings:
             name = missing_role(mapping, names)
-            if name is None or name in created:
+            if name is None:
                 continue
+            tried = True
             identity = mapping.spec.identity_type if self.preflight.is_lakebase else None
             options = role_options(login=True) if identity is None else ()
             if await self._create(mapping, name, identity, options):
-                created[name] = resource_name(mapping)
-        return created
+                created.add(name)
+                names = RoleNames((*roles.states, *created))  # the next mapping may differ in case only
+        return frozenset(created) if tried else None
 
     async def _create(
         self,
@@ -152,16 +161,17 @@ class RolesStep:
         identity: IdentityType | None,
         options: Sequence[sql.Composable],
     ) -> bool:
+        """Whether the role was made here; somebody else may be faster, and what theirs is like is seen next."""
+        made = False
         try:
             schema = await self._databricks_auth(name) if identity else None
             for step in creation(name, identity=identity, options=options, auth_schema=schema):
                 await self._execute(step, resource_name(subject))
+                made = True
         except LakebaseError as error:
-            if error.reason is Reason.ROLE_EXISTS:
-                return True  # somebody was faster; what it is like is seen next
-            self.report.failed(subject, error)
-            return False
-        return True
+            if error.reason is not Reason.ROLE_EXISTS:
+                self.report.failed(subject, error)
+        return made
 
     async def _databricks_auth(self, name: str) -> str:
         """Schema of the extension that makes roles for identities, installed where it is missing."""
@@ -188,7 +198,7 @@ class RolesStep:
         declared: Sequence[PostgresRole],
         roles: Roles,
         records: Mapping[int, RoleRecord],
-        created: Mapping[str, str],
+        created: frozenset[str],
     ) -> None:
         pending = [role for role in declared if role not in self.report and role.role_name in roles.states]
         oids = [roles.states[role.role_name].oid for role in pending]
@@ -203,7 +213,7 @@ class RolesStep:
             record = await self._make_one_as_declared(
                 role, state, before, edges_of[state.oid], roles, created
             )
-            if record != before:
+            if record is not None and record != before:
                 changed.append(record)
         await write_role_records(self.connection, self.owner, changed)
 
@@ -214,10 +224,11 @@ class RolesStep:
         before: RoleRecord | None,
         edges: Sequence[Edge],
         roles: Roles,
-        created: Mapping[str, str],
-    ) -> RoleRecord:
+        created: frozenset[str],
+    ) -> RoleRecord | None:
+        """Returns what the ledger is to say of the role; None: nothing, since it is not taken over."""
         spec, resource = role.spec, resource_name(role)
-        made = created.get(state.name) is not None or (before is not None and before.created)
+        made = state.name in created or (before is not None and before.created)
         record = before or RoleRecord(state.oid, resource, made)
         self.report.fields(role, {"roleName": state.name, "oid": state.oid, "created": made})
         if not spec.adopt and not made:
@@ -226,7 +237,7 @@ class RolesStep:
                 Reason.ROLE_EXISTS,
                 f'The role "{state.name}" exists already and spec.adopt is false. Set adopt, or choose another name.',
             )
-            return record
+            return before
         wanted_identity = IDENTITY_NAMES[spec.identity.type] if spec.identity else None
         if wanted_identity is not None and state.identity != wanted_identity:
             self.report.stalled(
@@ -235,8 +246,7 @@ class RolesStep:
                 f'The role "{state.name}" exists as {state.identity or "a plain role"}, not as {wanted_identity}, so '
                 "OAuth logins of this identity fail. Drop the role; it is then made anew.",
             )
-            return record
-        operator = roles.states[self.preflight.role].oid
+            return before
         memberships = membership_change(
             spec,
             state,
@@ -244,7 +254,6 @@ class RolesStep:
             record.memberships,
             roles.states.get,
             roles.by_oid.get,
-            operator,
             superuser=self.preflight.superuser,
         )
         alterations = [
@@ -258,7 +267,14 @@ class RolesStep:
                 await self._execute(step, resource)
         except LakebaseError as error:
             self.report.failed(role, error)
-            return replace(record, resource=resource, created=made)
+            # Some steps may have been taken: what they brought about is ours, and known to be.
+            return RoleRecord(
+                state.oid,
+                resource,
+                made,
+                tuple(sorted({*record.memberships, *memberships.ours})),
+                tuple(sorted({*record.settings, *spec.settings})),
+            )
         record = RoleRecord(state.oid, resource, made, memberships.ours, tuple(sorted(spec.settings)))
         self.report.fields(
             role,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import kopf
 
-from lakebase_operator.api.base import FINALIZER, GROUP, LABEL_WATCHED
+from lakebase_operator.api.base import GROUP, LABEL_WATCHED
 from lakebase_operator.external.kube.client import Access
 
 WATCHED_SECRETS = f"{LABEL_WATCHED}=true"
@@ -36,7 +36,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = EndlessBackoff()
     settings.networking.trust_env = True  # as the other client does
-    settings.persistence.finalizer = FINALIZER
+    # Kopf takes its finalizer off every object whose deletion it has no handler for: it must never know ours.
+    settings.persistence.finalizer = f"{GROUP}/kopf"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
     return settings

@@ -149,7 +149,7 @@ class Database:
         """Make the sample data anew, as the application that owns it."""
         application = sql.Identifier(APPLICATION)
         with psycopg.connect(self._target.admin_dsn, autocommit=True) as connection:
-            if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (APPLICATION,)).fetchone():
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (APPLICATION,)).fetchone():
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(application))
                 connection.execute(
                     sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(DATABASE), application)

@@ -1,5 +1,6 @@
 """From nothing to a sandbox, through the story, and back to nothing."""
 
+import shlex
 import signal
 import time
 
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from lakebase_sandbox.demo.manifests import NAMESPACE
 from lakebase_sandbox.demo.narrator import Narrator
+from lakebase_sandbox.demo.stage import Stage
 from lakebase_sandbox.demo.story import Story
 from lakebase_sandbox.lifecycle import Sandbox
 from lakebase_sandbox.progress import Progress
@@ -36,13 +38,13 @@ def run_demo(sandbox: Sandbox, *, keep: bool) -> bool:
         with Progress() as progress:
             sandbox.up(kind, with_operator=True, progress=progress)
         ready = time.monotonic()
-        Story.on(sandbox, narrator).tell()
-        finished = time.monotonic()
-        narrator.chapter(f"Set up in {ready - started:.0f} s, told in {finished - ready:.0f} s")
-    finally:
+        Story(narrator, Stage.of(sandbox)).tell()
+        narrator.chapter(f"Set up in {ready - started:.0f} s, told in {time.monotonic() - ready:.0f} s")
         if keep:
-            narrator.say(f'Everything goes on: eval "$(lakebase-sandbox env --state {sandbox.state.root})"')
-        else:
+            state = shlex.quote(str(sandbox.state.root))
+            narrator.say(f'Everything goes on: eval "$(lakebase-sandbox env --state {state})"')
+    finally:
+        if not keep:
             _take_down(sandbox)
     narrator.close()
     return narrator.failed == 0

@@ -1,36 +1,18 @@
 """The story of the demo: what is declared becomes live access, stays it, and ends when it should."""
 
-import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psycopg
 
 from lakebase_sandbox.demo.database import APPLICATION, Database
-from lakebase_sandbox.demo.manifests import (
-    NAMESPACE,
-    QUICKSTART,
-    Manifest,
-    Surroundings,
-    adapted,
-    ca_secret,
-    find,
-    read_manifests,
-    renamed,
-    with_spec,
-    write_manifests,
-)
+from lakebase_sandbox.demo.manifests import NAMESPACE, Manifest, renamed, with_spec
 from lakebase_sandbox.demo.narrator import Narrator, Observation, UnexpectedError
-from lakebase_sandbox.demo.objects import KINDS, Objects, all_ready, condition, readiness
+from lakebase_sandbox.demo.objects import KINDS, Object, all_ready, condition, readiness
+from lakebase_sandbox.demo.stage import MARKETING, MARKETING_DB, Stage
 from lakebase_sandbox.errors import SandboxError
-from lakebase_sandbox.lifecycle import Sandbox
 from lakebase_sandbox.operator_process import NAMESPACE as OPERATOR_NAMESPACE
 from lakebase_sandbox.postgres import PROJECT_OWNER
-from lakebase_sandbox.simulator_process import AdminClient
-from lakebase_sandbox.tools.kubectl import Kubectl
 
 ALICE = "alice@example.com"
 BOB = "bob@example.com"
@@ -39,11 +21,8 @@ DASHBOARD = "7d1e9b58-0c4f-4a63-9f2e-3b5a6c7d8e90"
 OWNER = PROJECT_OWNER.name
 """Of the Lakebase project: a person who may grant and revoke by hand."""
 
-# The targets of the sandbox by the name of the connection that leads to them.
-MARKETING, MARKETING_DB = "marketing", "marketing-db"
-_TARGETS = {MARKETING: "autoscaling", MARKETING_DB: "provisioned"}
-
 _SYNC_NOW = "lakebase.dev/sync-now"
+_SERVICE_ACCOUNT = f"system:serviceaccount:{OPERATOR_NAMESPACE}:lakebase-operator"
 _EXPIRY_SECONDS = 5
 
 _NEW_CAMPAIGN = (
@@ -55,59 +34,15 @@ _NEW_TICKET = """INSERT INTO "cs-data".tickets (customer_id, subject) VALUES (1,
 
 
 def _read(schema: str, *tables: str) -> list[str]:
-    return [f'SELECT * FROM "{schema}".{table}' for table in tables]
+    return [f'SELECT * FROM "{schema}".{table}' for table in tables]  # noqa: S608 (names of our own)
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Chapter by chapter, on a sandbox that runs.
-
-    Parameters:
-        directory: for the manifests as they are applied.
-        manifests: of the quickstart, adapted to the sandbox, by file name.
-    """
+    """Chapter by chapter, on a sandbox that runs."""
 
     narrator: Narrator
-    kubectl: Kubectl
-    objects: Objects
-    simulator: AdminClient
-    databases: Mapping[str, Database]
-    directory: Path
-    manifests: Mapping[str, list[Manifest]]
-    surroundings: Surroundings
-    helm: Path
-    kubeconfig: Path
-
-    @classmethod
-    def on(cls, sandbox: Sandbox, narrator: Narrator) -> "Story":
-        """The story on this sandbox.
-
-        Raises:
-            SandboxError: the sandbox does not run.
-        """
-        session, ready = sandbox.session(), sandbox.simulator()
-        if session is None:
-            raise SandboxError(f"the sandbox in {sandbox.state.root} is not ready")
-        kubectl, simulator = Kubectl(session.cluster.kubeconfig), AdminClient(ready)
-        surroundings = Surroundings.of(ready)
-        return cls(
-            narrator=narrator,
-            kubectl=kubectl,
-            objects=Objects(kubectl, NAMESPACE),
-            simulator=simulator,
-            databases={
-                connection: Database(target, ready.targets[target], simulator, ready.ca_file)
-                for connection, target in _TARGETS.items()
-            },
-            directory=sandbox.state.root / "demo",
-            manifests={
-                file: [adapted(manifest, surroundings) for manifest in manifests]
-                for file, manifests in read_manifests(QUICKSTART).items()
-            },
-            surroundings=surroundings,
-            helm=sandbox.state.bin / "helm",
-            kubeconfig=session.cluster.kubeconfig,
-        )
+    stage: Stage
 
     def tell(self) -> None:
         """All chapters. A chapter that cannot go on counts as one failed check, and the next one is told."""
@@ -125,31 +60,27 @@ class Story:
             self.narrator.chapter(title)
             try:
                 chapter()
-            except (SandboxError, UnexpectedError, psycopg.Error) as error:
+            except (SandboxError, UnexpectedError, psycopg.Error):
                 with self.narrator.check(f"{title}: told to the end"):
-                    raise error
+                    raise
 
     # -- what is there -------------------------------------------------------------------------------------------
 
     def installed(self) -> None:
-        listing = subprocess.run(
-            [self.helm, "list", "--namespace", OPERATOR_NAMESPACE, "--kubeconfig", self.kubeconfig],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
         self.narrator.command(
-            f"helm install lakebase-operator charts/lakebase-operator -n {OPERATOR_NAMESPACE}"
+            f"helm upgrade --install lakebase-operator charts/lakebase-operator -n {OPERATOR_NAMESPACE} --create-namespace"
         )
-        self.narrator.command(f"helm list -n {OPERATOR_NAMESPACE}", listing.stdout + listing.stderr)
-        self.narrator.say(
-            "The operator runs as the chart's ServiceAccount, with no more rights than the chart gives it."
-        )
+        self.narrator.command(f"helm list -n {OPERATOR_NAMESPACE}", self.stage.releases())
+        with self.narrator.check(
+            "the operator runs as the chart's ServiceAccount, with the rights of the chart"
+        ):
+            expected, seen = _SERVICE_ACCOUNT, self.stage.operator_user()
+            if seen != expected:
+                raise UnexpectedError(expected=expected, seen=seen)
 
     def sample_data(self) -> None:
-        # Of an earlier run on the same sandbox.
-        self.kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s")
-        for connection, database in self.databases.items():
+        self.stage.clear()
+        for connection, database in self.stage.databases.items():
             database.load_sample_data()
             self.narrator.say(
                 f"{connection}: schemas marketing-data, research-data, cs-data, owned by {APPLICATION}"
@@ -157,37 +88,27 @@ class Story:
             for user in (ALICE, BOB, CAROL, DASHBOARD):
                 database.know(user)
         self.narrator.say(
-            "On Lakebase databricks_superuser, and with it the operator, may grant on whatever is made."
+            "The operator owns none of it: on Lakebase its databricks_superuser may grant on whatever is made."
         )
 
     def declared(self) -> None:
-        directory = self.directory / "quickstart"
-        for file, manifests in self.manifests.items():
-            write_manifests(directory / file, manifests)
-        write_manifests(directory / "15-sandbox-ca.yaml", [ca_secret(self.surroundings)])
-        self.narrator.say("Only URL, port, CA and secret of the connections are set to the sandbox's.")
-        self.narrator.command(
-            "kubectl apply -f examples/quickstart", self.kubectl.run("apply", f"--filename={directory}")
+        self.narrator.say(
+            "Applied as they are, but for URL, port, CA, client and secret, which are the sandbox's."
         )
-        count = sum(
-            manifest["apiVersion"].startswith("lakebase.dev/")
-            for manifests in self.manifests.values()
-            for manifest in manifests
-        )
+        self.narrator.command("kubectl apply -f examples/quickstart", self.stage.apply_quickstart())
+        count = self.stage.object_count
         with self.narrator.check(f"all {count} objects are Ready"):
             self.narrator.wait(
-                "all objects are Ready", lambda: all_ready(self.objects.all(), count=count), seconds=60
+                "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=60
             )
-        self.narrator.command(
-            f"kubectl get {KINDS} -n {NAMESPACE}",
-            self.kubectl.run("get", KINDS, f"--namespace={NAMESPACE}"),
-        )
+        listing = self.stage.kubectl.run("get", KINDS, f"--namespace={NAMESPACE}")
+        self.narrator.command(f"kubectl get {KINDS} -n {NAMESPACE}", listing)
 
     # -- what it does --------------------------------------------------------------------------------------------
 
     def access(self) -> None:
         check = self.narrator.check
-        marketing, instance = self.databases[MARKETING], self.databases[MARKETING_DB]
+        marketing, instance = self._marketing, self._marketing_db
 
         with marketing.session(ALICE) as alice:
             with check(
@@ -232,12 +153,14 @@ class Story:
 
     def edited(self) -> None:
         check = self.narrator.check
-        with self.databases[MARKETING].session(BOB) as bob:
+        with self._marketing.session(BOB) as bob:
             with check("bob's open session is denied an INSERT into study_loyalty"):
                 bob.may_not(_NEW_FINDING)
-            self._apply(with_spec(self._grant("research-readers"), access="Write"), "access: Read → Write")
+            self._apply(
+                with_spec(self.stage.grant("research-readers"), access="Write"), "access: Read → Write"
+            )
             with check("AccessGrant research-readers is Ready again"):
-                self._until_ready("ag", "research-readers")
+                self._until_ready("research-readers")
             with check("the same session may INSERT now"):
                 bob.may(_NEW_FINDING)
             with check("still not into the excepted draft"):
@@ -247,7 +170,7 @@ class Story:
 
     def by_hand(self) -> None:
         check = self.narrator.check
-        marketing = self.databases[MARKETING]
+        marketing = self._marketing
         revoke = 'REVOKE SELECT ON "marketing-data".campaigns FROM analysts'
         grant = f'GRANT SELECT ON "marketing-data".clicks_raw TO "{ALICE}"'
         with (
@@ -262,11 +185,7 @@ class Story:
                 dashboard.may_not(*_read("marketing-data", "campaigns"))
             with check("the operator compares the database with what is declared, on request"):
                 self._sync_now(MARKETING)
-            drifted = condition(self.objects.get("lbc", MARKETING), "Drifted")
-            if drifted is not None:
-                self.narrator.say(
-                    f"Drifted={drifted['status']} {drifted['reason']}: {drifted.get('message', '')}"
-                )
+            self._tell_condition(self.stage.objects.get("lbc", MARKETING), "Drifted")
             with check("the REVOKE is repaired: the dashboard reads campaigns again"):
                 dashboard.may(*_read("marketing-data", "campaigns"))
             with check("the GRANT is left alone: it is not the operator's"):
@@ -274,31 +193,26 @@ class Story:
 
     def stopped(self) -> None:
         check = self.narrator.check
-        instance = self.databases[MARKETING_DB]
+        instance = self._marketing_db
         name = "alice-reads-tickets"
         new = with_spec(
-            renamed(self._grant("support-tickets"), name),
+            renamed(self.stage.grant("support-tickets"), name),
             subjects=[{"kind": "User", "name": "alice"}],
             access="Read",
         )
-        self.simulator.set_state(instance.name, "STOPPED")
+        self.stage.simulator.set_state(instance.name, "STOPPED")
         try:
             self._apply(new, "a new grant, while marketing-db is stopped")
-            with check("the new grant waits, and says for what"):
-                self.narrator.wait(
-                    f"AccessGrant {name} says InstanceStopped",
-                    lambda: readiness(self.objects.get("ag", name), status="False", reason="InstanceStopped"),
-                )
-            ready = condition(self.objects.get("ag", name), "Ready")
-            if ready is not None:
-                self.narrator.say(f"Ready={ready['status']} {ready['reason']}: {ready['message']}")
+            with check("the new grant waits, and says for what: InstanceStopped"):
+                self._until_ready(name, status="False", reason="InstanceStopped")
+            self._tell_condition(self.stage.objects.get("ag", name), "Ready")
             with check("what was granted before stays Ready"):
-                self._until_ready("ag", "support-tickets")
+                self._until_ready("support-tickets")
         finally:
-            self.simulator.set_state(instance.name, "STARTING")
+            self.stage.simulator.set_state(instance.name, "STARTING")
             self.narrator.say("The instance starts.")
         with check("the grant lands by itself"):
-            self._until_ready("ag", name)
+            self._until_ready(name)
         with instance.session(ALICE) as alice, check("alice reads tickets, and nothing more"):
             alice.may(*_read("cs-data", "tickets"))
             alice.may_not(_NEW_TICKET, *_read("cs-data", "customers"))
@@ -306,60 +220,81 @@ class Story:
     def expired(self) -> None:
         check = self.narrator.check
         name = "year-end-audit"
-        with self.databases[MARKETING].session(ALICE) as alice:
+        with self._marketing.session(ALICE) as alice:
             with check("alice may read customers and tickets until the end of the audit"):
                 alice.may(*_read("cs-data", "customers", "tickets"))
             end = (datetime.now(UTC) + timedelta(seconds=_EXPIRY_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
             self._apply(
-                with_spec(self._grant(name), expiresAt=end), f"expiresAt: {end}, in {_EXPIRY_SECONDS} s"
+                with_spec(self.stage.grant(name), expiresAt=end), f"expiresAt: {end}, in {_EXPIRY_SECONDS} s"
             )
             with check("it ends by itself"):
-                self.narrator.wait(
-                    f"AccessGrant {name} says Expired",
-                    lambda: readiness(self.objects.get("ag", name), reason="Expired"),
-                    seconds=_EXPIRY_SECONDS + 60,
-                )
+                self._until_ready(name, reason="Expired", seconds=_EXPIRY_SECONDS + 60)
             with check("her open session is denied both now"):
                 alice.may_not(*_read("cs-data", "customers", "tickets"))
 
     def deleted(self) -> None:
         name = "research-readers"
-        with self.databases[MARKETING].session(BOB) as bob:
+        with self._marketing.session(BOB) as bob:
             self.narrator.command(
                 f"kubectl delete ag {name} -n {NAMESPACE}",
-                self.kubectl.run("delete", "ag", name, f"--namespace={NAMESPACE}", "--timeout=30s"),
+                self.stage.kubectl.run("delete", "ag", name, f"--namespace={NAMESPACE}", "--timeout=30s"),
             )
             with self.narrator.check("bob's open session has lost reading and writing with it"):
                 bob.may_not(*_read("research-data", "study_loyalty"), _NEW_FINDING)
-        with self.databases[MARKETING_DB].session(BOB) as bob:
-            with self.narrator.check("what another grant gives him stays"):
-                bob.may(*_read("cs-data", "tickets"))
+        with (
+            self._marketing_db.session(BOB) as bob,
+            self.narrator.check("what another grant gives him stays"),
+        ):
+            bob.may(*_read("cs-data", "tickets"))
 
     # -- the steps that recur ------------------------------------------------------------------------------------
 
-    def _grant(self, name: str) -> Manifest:
-        return find((one for file in self.manifests.values() for one in file), "AccessGrant", name)
+    @property
+    def _marketing(self) -> Database:
+        return self.stage.databases[MARKETING]
+
+    @property
+    def _marketing_db(self) -> Database:
+        return self.stage.databases[MARKETING_DB]
 
     def _apply(self, manifest: Manifest, comment: str) -> None:
         file = f"{manifest['metadata']['name']}.yaml"
-        write_manifests(self.directory / file, [manifest])
-        output = self.kubectl.run("apply", f"--filename={self.directory / file}")
-        self.narrator.command(f"kubectl apply -f {file}   # {comment}", output)
+        self.narrator.command(f"kubectl apply -f {file}   # {comment}", self.stage.apply(file, manifest))
 
-    def _until_ready(self, kind: str, name: str) -> None:
-        self.narrator.wait(f"{kind} {name} is Ready", lambda: readiness(self.objects.get(kind, name)))
+    def _until_ready(
+        self, name: str, *, status: str = "True", reason: str | None = None, seconds: float = 30
+    ) -> None:
+        """Wait until the AccessGrant as it is now says so.
+
+        Raises:
+            UnexpectedError: it does not in time.
+        """
+        self.narrator.wait(
+            f"AccessGrant {name} says Ready={status}{f' {reason}' if reason else ''}",
+            lambda: readiness(self.stage.objects.get("ag", name), status=status, reason=reason),
+            seconds=seconds,
+        )
 
     def _sync_now(self, connection: str) -> None:
-        """Ask for a full comparison, and wait for its end."""
+        """Ask for a full comparison, and wait for its end.
+
+        Raises:
+            UnexpectedError: it does not end in time.
+        """
         value = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.kubectl.run(
-            *("annotate", "lbc", connection, f"--namespace={NAMESPACE}", "--overwrite"),
-            f"{_SYNC_NOW}={value}",
+        setting = f"{_SYNC_NOW}={value}"
+        self.stage.kubectl.run(
+            "annotate", "lbc", connection, f"--namespace={NAMESPACE}", "--overwrite", setting
         )
-        self.narrator.command(f"kubectl annotate lbc {connection} {_SYNC_NOW}={value} --overwrite")
+        self.narrator.command(f"kubectl annotate lbc {connection} {setting} --overwrite")
 
         def look() -> Observation:
-            handled = self.objects.get("lbc", connection).get("status", {}).get("lastHandledSync")
+            handled = self.stage.objects.get("lbc", connection).get("status", {}).get("lastHandledSync")
             return Observation(handled == value, f"status.lastHandledSync is {handled}")
 
-        self.narrator.wait(f"lbc {connection} has handled it", look)
+        self.narrator.wait(f"LakebaseConnection {connection} has handled it", look)
+
+    def _tell_condition(self, item: Object, type_: str) -> None:
+        found = condition(item, type_)
+        if found is not None:
+            self.narrator.say(f"{type_}={found['status']} {found['reason']}: {found.get('message', '')}")

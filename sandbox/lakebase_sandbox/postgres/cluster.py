@@ -49,7 +49,7 @@ def copy_cluster(
 def _template(version: int, superuser: str) -> Path:
     installation = wheel_installation(version)
     build = (installation / "bin" / "postgres").stat()
-    template = temporary_root() / f"cluster-{version}-{superuser}-{build.st_size}-{int(build.st_mtime)}"
+    template = temporary_root() / f"cluster-{version}-{superuser}-1-{build.st_size}-{int(build.st_mtime)}"
     if template.exists():
         return template
     # Made beside its final place and moved there when complete: whoever comes first wins.
@@ -66,6 +66,7 @@ def _template(version: int, superuser: str) -> Path:
                 "--auth=trust",
                 "--no-sync",
                 "--no-instructions",
+                "--wal-segsize=1",  # MB: less to copy
             ]
         )
         with suppress(OSError):  # another process was quicker

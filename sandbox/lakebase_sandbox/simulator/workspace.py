@@ -65,7 +65,8 @@ class Workspace:
         self.directory.federation_policies.extend(settings.federation_policies)
 
     async def start(self) -> None:
-        await asyncio.gather(*(self.add_target(target) for target in self.settings.targets))
+        targets = await asyncio.gather(*(self.add_target(target) for target in self.settings.targets))
+        self.targets = {target.name: target for target in targets}  # in the order of the settings
 
     async def stop(self) -> None:
         await self.operations.close()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from lakebase_operator.api.access_grant import Privilege
@@ -54,6 +53,8 @@ class Comparison:
     """Rows of the ledger that do not say what the ACLs hold."""
     managed: int
     """Privileges that are the operator's, per object, grantee and privilege."""
+    public: tuple[tuple[Privilege, ObjectName], ...]
+    """What PUBLIC, so everybody, holds on the database itself and on what the rules match; the first hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,48 @@ class Failure:
     error: str
     sqlstate: str
 
+    @property
+    def may_pass(self) -> bool:
+        """Locked by somebody else, or gone in the meantime: the next pass may see it differently."""
+        return self.sqlstate in _MAY_PASS
 
-async def compare(connection: Connection, owner: str, rules: Sequence[Mapping[str, Any]]) -> Comparison:
+
+LOCKED = "55P03"
+_MAY_PASS = frozenset({LOCKED, "42P01", "3F000", "3D000", "42704"})
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a comparison looks at besides the rules."""
+
+    home: bool = True
+    """The connection's home database, which also answers for databases that are not the connection's."""
+    others: tuple[str, ...] = ()
+    """Names of the connection's other databases: each answers for privileges on itself."""
+    keep_drifted: bool = False
+    """What somebody took away by hand stays in the ledger, so that it is still known as such (drift is only reported)."""
+    opened: tuple[Difference, ...] = ()
+    """What PUBLIC is given in this transaction: by that it is not what PUBLIC has had from the beginning."""
+
+    def parameters(self, owner: str, rules: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As ``rules.sql`` takes them."""
+        opened = [
+            {"class": one.object.object_class.value, "oid": one.oid, "privilege": one.privilege.value}
+            for one in self.opened
+        ]
+        return {
+            "connection": owner,
+            "rules": Jsonb(list(rules), dumps=_compact),
+            "home": self.home,
+            "others": list(self.others),
+            "keep_drifted": self.keep_drifted,
+            "opened": Jsonb(opened, dumps=_compact),
+        }
+
+
+async def compare(
+    connection: Connection, owner: str, rules: Sequence[Mapping[str, Any]], scope: Scope = Scope()
+) -> Comparison:
     """Compare the database with the rules.
 
     Parameters
@@ -76,14 +117,17 @@ async def compare(connection: Connection, owner: str, rules: Sequence[Mapping[st
         Name of the connection in the ledger.
     rules
         ``domain.desired.as_json``.
+    scope
+        What else there is to know.
     """
     cursor = await connection.execute(
-        with_rules("compare"), {"connection": owner, "rules": Jsonb(list(rules), dumps=_compact)}, binary=True
+        with_rules("compare"), scope.parameters(owner, rules), binary=True
     )
     differences: list[Difference] = []
     counts = [RuleCount(0, 0)] * len(rules)
     absent: list[tuple[int, ObjectName]] = []
     read_only: list[tuple[int, ObjectName]] = []
+    public: list[tuple[Privilege, ObjectName]] = []
     ledger_changes = managed = 0
     async for row in cursor:
         match row["tag"]:
@@ -95,10 +139,18 @@ async def compare(connection: Connection, owner: str, rules: Sequence[Mapping[st
                 absent.append((row["rules"][0], _object(row)))
             case "read-only":
                 read_only.append((row["rules"][0], _object(row)))
+            case "public":
+                public.append((Privilege(row["privilege"]), _object(row)))
             case "ledger":
                 ledger_changes, managed = row["objects"], row["items"]
     return Comparison(
-        tuple(differences), tuple(counts), tuple(absent), tuple(read_only), ledger_changes, managed
+        tuple(differences),
+        tuple(counts),
+        tuple(absent),
+        tuple(read_only),
+        ledger_changes,
+        managed,
+        tuple(public),
     )
 
 
@@ -147,7 +199,8 @@ async def execute(
     """Carry out a plan inside a transaction.
 
     A statement that fails is rolled back alone and tried in halves until the culprit is alone, so one bad object never
-    holds back the others. A lost connection or a concurrent change by somebody else ends the whole transaction instead.
+    holds back the others. What is locked is waited for once. A lost connection or a concurrent change by somebody else
+    ends the whole transaction instead.
 
     Raises
     ------
@@ -168,14 +221,8 @@ async def execute(
     if acting_as is not None:
         await connection.execute(RESET_ROLE)
     for role in plan.temporary_set:
-        await connection.execute(_revoke_own_membership(role, operator_role))
+        await connection.execute(revoke_membership(role, operator_role, operator_role))
     return tuple(failures)
-
-
-def _revoke_own_membership(role: str, operator_role: str) -> sql.Composed:
-    return sql.SQL("{} GRANTED BY {}").format(
-        revoke_membership(role, operator_role), sql.Identifier(operator_role)
-    )
 
 
 async def _execute(
@@ -188,25 +235,27 @@ async def _execute(
         async with connection.transaction():  # a savepoint
             await connection.execute(statement.compose())
     except psycopg.Error as error:
-        if connection.broken or is_concurrent_update(error) or error.sqlstate in (None, "57014"):
+        locked = error.sqlstate == LOCKED
+        if connection.broken or error.sqlstate in (None, "57014") or (is_concurrent_update(error) and not locked):
             raise
-        halves = statement.halves()
-        if not halves:
+        if locked:
+            await connection.execute("SET LOCAL lock_timeout = 200")  # ms; the long wait was in vain
+        parts = statement.one_by_one() if locked else statement.halves()
+        if not parts:
             failures.append(
                 Failure(statement, error.diag.message_primary or str(error), error.sqlstate or "")
             )
-            return
-        for half in halves:
-            await _execute(connection, half, failures, executed)
+        for part in parts:
+            await _execute(connection, part, failures, executed)
     else:
         executed(statement)
 
 
-async def record(connection: Connection, owner: str, rules: Sequence[Mapping[str, Any]]) -> int:
+async def record(
+    connection: Connection, owner: str, rules: Sequence[Mapping[str, Any]], scope: Scope = Scope()
+) -> int:
     """Bring the ledger in line with what the ACLs hold. Returns the number of rows that changed."""
-    cursor = await connection.execute(
-        with_rules("record"), {"connection": owner, "rules": Jsonb(list(rules), dumps=_compact)}
-    )
+    cursor = await connection.execute(with_rules("record"), scope.parameters(owner, rules))
     row = await cursor.fetchone()
     return int(next(iter(row.values()))) if row else 0
 

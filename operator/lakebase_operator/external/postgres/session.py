@@ -17,6 +17,15 @@ from lakebase_operator.external.postgres.errors import connect_error
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 
+SETTINGS = {
+    "search_path": "pg_catalog",
+    "datestyle": "ISO",
+    "work_mem": "64MB",  # the comparison of 10,000 objects stays in memory
+    "jit": "off",  # compiling it takes longer than running it
+    "enable_nestloop": "off",  # the planner knows nothing of the sizes in a CTE; a hash join is right at any
+}
+"""What every session of the operator is set to."""
+
 _SSL_MODES = {TLSMode.REQUIRE: "require", TLSMode.VERIFY_CA: "verify-ca", TLSMode.VERIFY_FULL: "verify-full"}
 
 
@@ -54,10 +63,7 @@ async def connect(server: Server, credential: Credential, database: str) -> Conn
     """
     limits = server.timeouts
     settings = {
-        "search_path": "pg_catalog",
-        "work_mem": "64MB",  # the comparison of 10,000 objects stays in memory
-        "jit": "off",  # compiling it takes longer than running it
-        "enable_nestloop": "off",  # the planner knows nothing of the sizes in a CTE; a hash join is right at any
+        **SETTINGS,
         "statement_timeout": _milliseconds(limits.statement),
         "lock_timeout": _milliseconds(limits.lock),
         "idle_in_transaction_session_timeout": _milliseconds(limits.idle_in_transaction),

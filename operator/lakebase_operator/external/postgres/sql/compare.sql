@@ -34,7 +34,7 @@ WHERE m.grantees <> '{}'
 UNION ALL
 
 SELECT 'revoke', '{}', k.class, k.oid, n.schema, n.name, a.owner, k.privilege, k.grantor,
-       s.grantees, '{}', false, false, false,
+       s.grantees, '{}', false, false, COALESCE(h.public, false),
        -- Who else gave the same: that stays, and the privilege with it.
        ARRAY(SELECT DISTINCT x.grantor FROM entry x
              WHERE (x.class, x.oid, x.privilege) = (k.class, k.oid, k.privilege)
@@ -43,13 +43,10 @@ FROM claim k
 JOIN acl a USING (class, oid)
 JOIN entry e USING (class, oid, privilege, grantor)
 LEFT JOIN declared d USING (class, oid, privilege)
+LEFT JOIN held h USING (class, oid, privilege)
 CROSS JOIN LATERAL (
     SELECT ARRAY((SELECT unnest(k.grantees) INTERSECT SELECT unnest(e.grantees))
-                 EXCEPT SELECT unnest(d.grantees)
-                 EXCEPT SELECT g FROM lakebase_operator.held o, unnest(o.grantees) AS g
-                        WHERE o.connection <> %(connection)s AND o.class = k.class AND o.objid = k.oid
-                          AND o.privilege = k.privilege AND o.grantor = k.grantor
-                 ORDER BY 1) AS grantees
+                 EXCEPT SELECT unnest(d.grantees) ORDER BY 1) AS grantees
 ) AS s
 JOIN LATERAL (
     SELECT s.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
@@ -73,6 +70,7 @@ SELECT 'absent', ARRAY[r.id], r.class, NULL, r.schema, x.name, NULL, NULL, NULL,
 FROM rule r CROSS JOIN LATERAL unnest(r.names) AS x(name)
 LEFT JOIN matched m ON m.rule = r.id AND m.name = x.name
 WHERE m.rule IS NULL AND NOT x.name LIKE ANY (r.excluding)
+  AND (r.class <> 'DATABASE' OR (%(home)s AND x.name <> ALL (%(others)s::text[])))
 
 UNION ALL
 
@@ -93,4 +91,15 @@ SELECT 'ledger', '{}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NUL
           WHERE j.snapshot IS NOT NULL AND NOT EXISTS (
               SELECT FROM lakebase_operator.snapshots s
               WHERE s.connection = %(connection)s AND s.snapshot = j.snapshot AND s.class = j.class)),
-       (SELECT COALESCE(sum(cardinality(grantees)), 0)::bigint FROM record)
+       (SELECT COALESCE(sum(cardinality(grantees)), 0)::bigint FROM found)
+
+UNION ALL
+
+(SELECT 'public', '{}', h.class, h.oid, s.nspname, COALESCE(c.relname, n.nspname, d.datname), NULL, h.privilege, NULL, NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL
+ FROM held h
+ LEFT JOIN pg_class c ON h.class IN ('TABLE', 'SEQUENCE') AND c.oid = h.oid
+ LEFT JOIN pg_namespace s ON s.oid = c.relnamespace
+ LEFT JOIN pg_namespace n ON h.class = 'SCHEMA' AND n.oid = h.oid
+ LEFT JOIN pg_database d ON h.class = 'DATABASE' AND d.oid = h.oid
+ WHERE h.public ORDER BY h.class, s.nspname, 6, h.privilege LIMIT 100)

@@ -11,7 +11,8 @@ SELECT current_user AS role,
            AS databricks_superuser,
        has_database_privilege(current_database(), 'CREATE') AS create_on_database,
        (SELECT e.extnamespace::regnamespace::text FROM pg_extension e WHERE e.extname = 'databricks_auth') AS databricks_auth,
-       n.oid IS NOT NULL AS ledger,
+       (SELECT count(*) = 5 FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r'
+        AND c.relname IN ('version', 'held', 'roles', 'snapshots', 'change_log')) AS ledger,
        COALESCE(pg_get_userbyid(n.nspowner), '') AS ledger_owner
 FROM pg_roles r
 LEFT JOIN pg_namespace n ON n.nspname = 'lakebase_operator'

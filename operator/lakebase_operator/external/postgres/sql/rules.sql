@@ -1,7 +1,12 @@
 -- Shared by compare.sql and record.sql: what the rules want (want, combination) and what the ACLs hold (entry).
 --
---   %(rules)s       jsonb array of selectors (domain/desired.py)
---   %(connection)s  whose ledger
+--   %(rules)s         jsonb array of selectors (domain/desired.py)
+--   %(connection)s    whose ledger
+--   %(home)s, %(others)s
+--                     Each database of the connection answers for CONNECT on itself; the home also for those that are not
+--                     the connection's. others: its other databases
+--   %(keep_drifted)s  what somebody took away by hand stays in the ledger, so that it is still known as such
+--   %(opened)s        jsonb array of what PUBLIC was given in this very transaction
 --
 -- Grantees are handled as sorted arrays per object and privilege, never row by row: 300,000 single privileges are 1,000 rows.
 rule AS MATERIALIZED (
@@ -61,6 +66,7 @@ matched AS MATERIALIZED (
       ON d.datname = ANY (r.names)
       OR (d.datname LIKE ANY (r.matching) AND NOT d.datistemplate AND d.datname <> 'postgres')
     WHERE r.class = 'DATABASE' AND NOT d.datname LIKE ANY (r.excluding)
+      AND CASE WHEN %(home)s THEN d.datname <> ALL (%(others)s::text[]) ELSE d.datname = current_database() END
       AND (r.only IS NULL OR d.oid = ANY (r.only))
 ),
 -- (rule, class, oid, privilege): what each rule wants on each object.
@@ -79,7 +85,11 @@ item AS MATERIALIZED (
       AND (x.relkind IN ('r', 'p')
            -- Views and foreign tables: only what is updatable, and only where it is named on purpose.
            OR (x.relkind IN ('v', 'f') AND x.named AND p.bit IS NOT NULL
-               AND pg_relation_is_updatable(x.oid, false) & p.bit <> 0))
+               AND CASE WHEN EXISTS (SELECT FROM pg_foreign_table t JOIN pg_foreign_server s ON s.oid = t.ftserver
+                                     JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+                                     WHERE t.ftrelid = x.oid AND w.fdwhandler = 0)
+                        THEN false  -- without a handler it cannot even be asked
+                        ELSE pg_relation_is_updatable(x.oid, true) & p.bit <> 0 END))
     UNION ALL
     -- INSERT into a serial column needs its sequence; an identity column does not (deptype 'i').
     SELECT x.rule, 'SEQUENCE', d.objid, 'USAGE', false
@@ -124,7 +134,7 @@ interesting_grantee AS MATERIALIZED (
     SELECT DISTINCT g FROM (SELECT DISTINCT grantees FROM ledger) AS l, unnest(l.grantees) AS g
 ),
 object AS MATERIALIZED (
-    SELECT class, oid FROM want UNION SELECT class, oid FROM ledger
+    SELECT class, oid FROM want UNION SELECT class, oid FROM ledger UNION SELECT 'DATABASE', oid FROM own_database
 ),
 acl AS MATERIALIZED (
     SELECT o.class, o.oid, c.relowner AS owner,
@@ -175,26 +185,57 @@ declared AS MATERIALIZED (
     SELECT w.class, w.oid, w.privilege, w.implied, w.rules, c.grantees
     FROM want w JOIN combination c USING (rules)
 ),
+-- What other connections hold in this database.
+elsewhere AS MATERIALIZED (
+    SELECT class, objid AS oid, privilege, array_agg(DISTINCT g) AS grantees
+    FROM lakebase_operator.held, unnest(grantees) AS g
+    WHERE connection <> %(connection)s GROUP BY class, objid, privilege
+),
 -- The ledger with the grantor under which its entries are found today: a change of owner rewrites the grantor in the ACL.
+-- Not claimed are an owner's own rights, and what is left to another connection that holds it too.
 claim AS MATERIALIZED (
-    SELECT l.class, l.oid, l.privilege, l.grantees,
+    SELECT l.class, l.oid, l.privilege,
+           CASE WHEN w.grantees IS NULL AND a.owner <> ALL (l.grantees) THEN l.grantees
+                ELSE ARRAY(SELECT g FROM unnest(l.grantees) AS g
+                           WHERE g <> a.owner AND (g = ANY (d.grantees) OR g <> ALL (COALESCE(w.grantees, '{}')))
+                           ORDER BY g) END AS grantees,
            CASE WHEN e.grantor IS NOT NULL THEN l.grantor ELSE a.owner END AS grantor
     FROM ledger l
     JOIN acl a USING (class, oid)
     LEFT JOIN entry e USING (class, oid, privilege, grantor)
+    LEFT JOIN declared d USING (class, oid, privilege)
+    LEFT JOIN elsewhere w USING (class, oid, privilege)
 ),
--- What the ledger has to say: of what is declared (or was, and could not be taken back) what the ACLs hold today.
+-- What PUBLIC has had since the database or the extension was made: not ours, so it is never revoked.
+public_by_default AS MATERIALIZED (
+    SELECT a.class, a.oid, x.privilege_type AS privilege
+    FROM acl a CROSS JOIN LATERAL aclexplode(acldefault('d', a.owner)) AS x
+    WHERE a.class = 'DATABASE' AND x.grantee = 0
+    UNION ALL
+    SELECT o.class, o.oid, x.privilege_type
+    FROM object o
+    JOIN pg_init_privs i ON i.objoid = o.oid AND i.objsubid = 0
+     AND i.classoid = CASE o.class WHEN 'SCHEMA' THEN 'pg_namespace'::regclass ELSE 'pg_class'::regclass END
+    CROSS JOIN LATERAL aclexplode(i.initprivs) AS x
+    WHERE o.class <> 'DATABASE' AND x.grantee = 0
+    EXCEPT
+    SELECT j.class, j.oid, j.privilege FROM jsonb_to_recordset(%(opened)s::jsonb) AS j(class text, oid oid, privilege text)
+),
+-- Of what is declared (or was, and could not be taken back) what the ACLs hold today.
 -- A privilege that several grantors gave is recorded once: as before, else as the owner's.
-record AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT e.class, e.oid, e.privilege, e.grantor,
-           CASE WHEN e.grantees = d.grantees THEN d.grantees
+           CASE WHEN e.grantees = d.grantees AND e.owner <> ALL (d.grantees) AND 0 <> ALL (d.grantees) THEN d.grantees
                 ELSE ARRAY(SELECT unnest(e.grantees)
-                           INTERSECT (SELECT unnest(d.grantees)
+                           INTERSECT (SELECT g FROM unnest(d.grantees) AS g WHERE g <> 0 OR b.oid IS NULL
                                       UNION SELECT g FROM claim k, unnest(k.grantees) AS g
                                       WHERE (k.class, k.oid, k.privilege, k.grantor)
                                           = (e.class, e.oid, e.privilege, e.grantor))
+                           EXCEPT SELECT e.owner
                            ORDER BY 1) END AS grantees
-    FROM entry e LEFT JOIN declared d USING (class, oid, privilege)
+    FROM entry e
+    LEFT JOIN declared d USING (class, oid, privilege)
+    LEFT JOIN public_by_default b USING (class, oid, privilege)
     WHERE e.grantors = 1
     UNION ALL
     SELECT o.class, o.oid, o.privilege, o.grantor, array_agg(o.grantee ORDER BY o.grantee)
@@ -204,10 +245,29 @@ record AS MATERIALIZED (
         FROM entry e
         CROSS JOIN LATERAL unnest(e.grantees) AS g(grantee)
         LEFT JOIN declared d USING (class, oid, privilege)
+        LEFT JOIN public_by_default b USING (class, oid, privilege)
         LEFT JOIN claim k ON (k.class, k.oid, k.privilege, k.grantor) = (e.class, e.oid, e.privilege, e.grantor)
                          AND g.grantee = ANY (k.grantees)
-        WHERE e.grantors > 1 AND (k.grantor IS NOT NULL OR g.grantee = ANY (d.grantees))
+        WHERE e.grantors > 1 AND g.grantee <> e.owner
+          AND (k.grantor IS NOT NULL OR (g.grantee = ANY (d.grantees) AND (g.grantee <> 0 OR b.oid IS NULL)))
         ORDER BY e.class, e.oid, e.privilege, g.grantee, k.grantor IS NULL, e.grantor <> e.owner, e.grantor
     ) AS o
     GROUP BY o.class, o.oid, o.privilege, o.grantor
+),
+drifted AS MATERIALIZED (
+    SELECT k.class, k.oid, k.privilege, k.grantor, array_agg(DISTINCT g ORDER BY g) AS grantees
+    FROM claim k
+    JOIN declared d USING (class, oid, privilege)
+    LEFT JOIN held h USING (class, oid, privilege)
+    CROSS JOIN LATERAL unnest(k.grantees) AS g
+    WHERE %(keep_drifted)s AND d.grantees IS DISTINCT FROM h.grantees
+      AND g = ANY (d.grantees) AND g <> ALL (COALESCE(h.grantees, '{}'))
+    GROUP BY k.class, k.oid, k.privilege, k.grantor
+),
+-- What the ledger has to say.
+record AS MATERIALIZED (
+    SELECT class, oid, privilege, grantor,
+           CASE WHEN s.grantees IS NULL THEN f.grantees
+                ELSE ARRAY(SELECT unnest(f.grantees) UNION SELECT unnest(s.grantees) ORDER BY 1) END AS grantees
+    FROM found f FULL JOIN drifted s USING (class, oid, privilege, grantor)
 )

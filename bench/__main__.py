@@ -1,0 +1,169 @@
+"""``python -m bench [W1 W2 …]``: the pass over one database against a hand-written transaction, on PostgreSQL 16 and 18."""
+
+import asyncio
+import json
+import platform
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import psycopg
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench.workloads import DATABASE, WORKLOADS, Workload
+from lakebase_operator.api.lakebase_connection import DriftAction
+from lakebase_operator.domain.people import People
+from lakebase_operator.external.postgres.roles import preflight
+from lakebase_operator.external.postgres.session import SETTINGS, Connection
+from lakebase_operator.reconcilers.grants import DatabaseResult, GrantsStep, Tally, declare
+from lakebase_operator.reconcilers.roles import Roles
+from lakebase_sandbox.postgres import PostgresServer
+
+RESULTS = Path(__file__).parent / "results"
+READ_ALL_ACLS = "SELECT c.oid, x.* FROM pg_class c, aclexplode(c.relacl) AS x"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured ratio."""
+
+    postgres: int
+    workload: str
+    what: str
+    seconds: float
+    against: str
+    limit_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times the limit."""
+        return self.seconds / self.limit_seconds
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> float:
+    """Seconds that it takes."""
+    started = time.perf_counter()
+    await work()
+    return time.perf_counter() - started
+
+
+@asynccontextmanager
+async def database(server: PostgresServer) -> AsyncIterator[Connection]:
+    """A fresh database, with a session as the operator opens it."""
+    async with await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True) as admin:
+        await admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        await admin.execute(f"CREATE DATABASE {DATABASE}")
+    connection = await psycopg.AsyncConnection.connect(
+        server.dsn(DATABASE), autocommit=True, row_factory=dict_row
+    )
+    async with connection:
+        for name, value in SETTINGS.items():
+            await connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        yield connection
+
+
+async def run_pass(connection: Connection, workload: Workload) -> DatabaseResult:
+    """What the operator does with one database, from the parsed objects to the committed ledger."""
+    roles = await Roles.read(connection)
+    people = People("bench", (), roles.names)
+    now = datetime.now(UTC)
+    found = await preflight(connection)
+    declared = [declare(grant, people, roles, found.major_version, now) for grant in workload.grants()]
+    tallies = {item.grant.metadata.uid: Tally() for item in declared}
+    step = GrantsStep(DATABASE, connection, found, "bench/bench", roles, DriftAction.REPAIR, tallies)
+    result = await step.run(declared, home=True)
+    missing = sum(tally.missing for tally in tallies.values())
+    assert missing == 0, f"{missing} privileges are not held"
+    return result
+
+
+async def measure(version: int, workload: Workload, tell: Callable[[str], None]) -> AsyncIterator[Figure]:
+    """All figures of one workload on one version."""
+    async with PostgresServer(version=version, prepare=False) as server:
+        async with database(server) as connection:
+            tell("making roles and tables for the limit")
+            await workload.create(connection)
+            tell("the limit: by hand")
+            limit = await timed(lambda: workload.by_hand(connection))
+            reading = min([await timed(lambda: _read(connection)) for _ in range(3)])
+            by_hand_size = await _size(connection)
+            await _forget_roles(connection, workload)
+        async with database(server) as connection:
+            tell("making roles and tables for the pass")
+            await workload.create(connection)
+            tell("from nothing")
+            first = await timed(lambda: run_pass(connection, workload))
+            size = await _size(connection)
+            yield Figure(version, workload.name, "from nothing", first, "by hand", limit)
+            yield Figure(version, workload.name, "pg_class, bytes", size, "by hand", by_hand_size)
+            tell("nothing to do")
+            again = min([await timed(lambda: run_pass(connection, workload)) for _ in range(3)])
+            yield Figure(version, workload.name, "nothing to do", again, "reading all ACLs", reading)
+            await _forget_roles(connection, workload)
+
+
+async def _read(connection: Connection) -> None:
+    cursor = await connection.execute(READ_ALL_ACLS, binary=True)
+    await cursor.fetchall()
+
+
+async def _size(connection: Connection) -> float:
+    row = await (await connection.execute("SELECT pg_table_size('pg_class')::float8 AS size")).fetchone()
+    assert row is not None
+    return float(row["size"])
+
+
+async def _forget_roles(connection: Connection, workload: Workload) -> None:
+    for number in range(workload.roles):
+        role = psycopg.sql.Identifier(workload.role(number))
+        await connection.execute(psycopg.sql.SQL("DROP OWNED BY {}").format(role))
+        await connection.execute(psycopg.sql.SQL("DROP ROLE {}").format(role))
+
+
+def _tell(progress: Progress, task: TaskID, label: str, what: str) -> None:
+    progress.update(task, description=f"{label}: {what}")
+
+
+async def main() -> None:
+    """Measure, print a table, write the results."""
+    console = Console()
+    wanted = set(sys.argv[1:]) or {workload.name for workload in WORKLOADS}
+    figures: list[Figure] = []
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
+    ) as progress:
+        for version in (16, 18):
+            for workload in WORKLOADS:
+                if workload.name in wanted:
+                    task = progress.add_task(f"PostgreSQL {version}, {workload.name}")
+                    tell = partial(_tell, progress, task, f"PostgreSQL {version}, {workload.name}")
+                    figures += [figure async for figure in measure(version, workload, tell)]
+                    progress.update(task, total=1, completed=1)
+    table = Table(title="The operator's pass, as a multiple of its limit in the same run")
+    for column in ("PostgreSQL", "workload", "what", "measured", "limit", "is", "ratio"):
+        table.add_column(column, justify="right" if column in ("measured", "limit", "ratio") else "left")
+    for figure in figures:
+        table.add_row(
+            str(figure.postgres), figure.workload, figure.what, f"{figure.seconds:.3g}", f"{figure.limit_seconds:.3g}",
+            figure.against, f"{figure.ratio:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    RESULTS.mkdir(exist_ok=True)
+    report = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "figures": [asdict(figure) | {"ratio": round(figure.ratio, 2)} for figure in figures],
+    }
+    (RESULTS / "latest.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

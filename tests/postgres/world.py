@@ -1,0 +1,381 @@
+"""One database of a real server with the operator's own steps at work on it, without Kubernetes."""
+
+import re
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from lakebase_operator.api import AccessGrant, PostgresRole, Reason, UserMapping
+from lakebase_operator.api.lakebase_connection import DriftAction, TLSMode
+from lakebase_operator.domain.instance import Instance, InstanceState
+from lakebase_operator.domain.status import Verdict
+from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.external.postgres.roles import Preflight, preflight
+from lakebase_operator.external.postgres.session import Connection, Server, Timeouts
+from lakebase_operator.reconcilers.access import Access, PasswordLogin
+from lakebase_operator.reconcilers.deletion import RoleDrop
+from lakebase_operator.reconcilers.grants import (
+    DatabaseResult,
+    GrantsStep,
+    Tally,
+    conclude,
+    declare,
+    unsupported,
+)
+from lakebase_operator.reconcilers.people import MappingResults, resolve
+from lakebase_operator.reconcilers.report import Report, Saying, Subject
+from lakebase_operator.reconcilers.roles import Roles, RolesStep
+from lakebase_operator.reconcilers.view import View, is_deleting
+from lakebase_sandbox.postgres import PostgresServer
+from tests.postgres import objects
+
+NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+KEY = ConnectionKey(objects.NAMESPACE, "marketing")
+
+Declaration = AccessGrant | PostgresRole | UserMapping
+
+
+@dataclass(slots=True)
+class Synced:
+    """What one pass did and said."""
+
+    report: Report
+    tallies: Mapping[str, Tally]
+    roles: Roles
+    results: Sequence[DatabaseResult]
+    dropped: Mapping[str, bool]
+    """By role name, of the PostgresRoles being deleted: whether their object may go."""
+    statements: Sequence[str]
+    """What the server logged of the operator's sessions in the meantime."""
+
+    def of(self, subject: Subject) -> Saying:
+        """What was said of one object."""
+        (found,) = [one for one in self.report.said() if one.subject is subject]
+        return found
+
+    def said(self, subject: Subject) -> tuple[Verdict | None, Reason]:
+        """Verdict and reason."""
+        one = self.of(subject)
+        return one.verdict, one.reason
+
+    def issues(self, grant: AccessGrant) -> list[dict[str, str]]:
+        """``status.issues``."""
+        return self.tallies[grant.metadata.uid].issues
+
+    @property
+    def writes(self) -> list[str]:
+        """Statements that change something."""
+        return [text for text in self.statements if WRITING.match(text)]
+
+    @property
+    def changes(self) -> list[str]:
+        """GRANT and REVOKE on objects."""
+        return [text for text in self.statements if re.match(r"(GRANT|REVOKE) .* ON ", text, re.DOTALL)]
+
+
+WRITING = re.compile(
+    r"\s*(GRANT|REVOKE|CREATE|ALTER|DROP|INSERT|UPDATE|DELETE|REASSIGN|TRUNCATE|SELECT.*databricks_create_role"
+    r"|WITH.*(INSERT INTO|DELETE FROM))",
+    re.IGNORECASE | re.DOTALL,
+)
+READY = Verdict.READY
+WAITING = Verdict.RECONCILING
+STALLED = Verdict.STALLED
+
+
+@dataclass(slots=True)
+class World:
+    """A fresh database; names of roles are made unique, since roles belong to the whole server."""
+
+    server: PostgresServer
+    database: str
+    operator: str
+    prepared: bool
+    """Set up like Lakebase."""
+    stack: AsyncExitStack
+    admin: psycopg.AsyncConnection[Any]
+    """The bootstrap superuser."""
+    tag: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    lock_timeout: float = 10.0
+
+    @property
+    def version(self) -> int:
+        return self.server.version
+
+    def name(self, text: str) -> str:
+        """A role name that no other test uses."""
+        return f"{text}_{self.tag}"
+
+    # -- what others do ---------------------------------------------------------------------------------------------
+
+    async def run(self, *statements: str, **names: str) -> None:
+        """Run statements as the bootstrap superuser; ``{name}`` in them is quoted."""
+        await run(self.admin, *statements, **names)
+
+    async def role(self, text: str, options: str = "LOGIN") -> str:
+        """A role that somebody else made."""
+        name = self.name(text)
+        await self.run(f"CREATE ROLE {{name}} {options}", name=name)
+        return name
+
+    async def owned_role(self, text: str, options: str = "LOGIN") -> str:
+        """A role that the operator made: it has ADMIN option on it."""
+        name = self.name(text)
+        async with self.session() as connection:
+            await run(connection, f"CREATE ROLE {{name}} {options}", name=name)
+        return name
+
+    async def another_database(self) -> str:
+        """A further database of the same server."""
+        return await new_database(self.server, prepared=self.prepared, operator=self.operator)
+
+    @asynccontextmanager
+    async def login(
+        self, role: str, database: str | None = None
+    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """A real login as a role."""
+        async with await self.server.connect(database or self.database, user=role) as connection:
+            yield connection
+
+    async def allowed(self, role: str, statement: str, database: str | None = None) -> bool:
+        """Log in as a role and try a statement, leaving nothing behind."""
+        async with self.login(role, database) as connection:
+            try:
+                async with connection.transaction(force_rollback=True):
+                    await connection.execute(statement.encode())
+            except psycopg.errors.InsufficientPrivilege:
+                return False
+        return True
+
+    # -- what is there ----------------------------------------------------------------------------------------------
+
+    async def value(self, query: str, *parameters: Any, database: str | None = None) -> Any:
+        """The first column of the first row, as the bootstrap superuser sees it."""
+        async with await self.server.connect(database or self.database) as connection:
+            row = await (await connection.execute(query.encode(), parameters or None)).fetchone()
+        return row[0] if row else None
+
+    async def rows(self, query: str, *parameters: Any, database: str | None = None) -> list[tuple[Any, ...]]:
+        """All rows."""
+        async with await self.server.connect(database or self.database) as connection:
+            return await (await connection.execute(query.encode(), parameters or None)).fetchall()
+
+    async def acl(self, name: str, grantee: str | None = None, database: str | None = None) -> set[str]:
+        """Privileges of a grantee (None: PUBLIC) on a relation, such as ``sales.orders``, whoever granted them."""
+        return {
+            row[0]
+            for row in await self.rows(
+                "SELECT x.privilege_type FROM pg_class c,"
+                " aclexplode(COALESCE(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", c.relowner))) x"
+                " WHERE c.oid = %s::regclass AND x.grantee = CASE WHEN %s::text IS NULL THEN 0"
+                " ELSE (SELECT oid FROM pg_roles WHERE rolname = %s) END",
+                name,
+                grantee,
+                grantee,
+                database=database,
+            )
+        }
+
+    async def grantors(self, name: str, grantee: str) -> set[tuple[str, str]]:
+        """(privilege, grantor) of a grantee on a relation."""
+        return {
+            (privilege, grantor)
+            for privilege, grantor in await self.rows(
+                "SELECT x.privilege_type, pg_get_userbyid(x.grantor) FROM pg_class c, aclexplode(c.relacl) x"
+                " WHERE c.oid = %s::regclass AND pg_get_userbyid(x.grantee) = %s",
+                name,
+                grantee,
+            )
+        }
+
+    async def schema_acl(self, schema: str, grantee: str | None) -> set[str]:
+        """Privileges of a grantee on a schema."""
+        return {
+            row[0]
+            for row in await self.rows(
+                "SELECT x.privilege_type FROM pg_namespace n, aclexplode(COALESCE(n.nspacl, acldefault('n', n.nspowner))) x"
+                " WHERE n.nspname = %s AND x.grantee = CASE WHEN %s::text IS NULL THEN 0"
+                " ELSE (SELECT oid FROM pg_roles WHERE rolname = %s) END",
+                schema,
+                grantee,
+                grantee,
+            )
+        }
+
+    async def database_acl(self, grantee: str | None, database: str | None = None) -> set[str]:
+        """Privileges of a grantee on the database."""
+        return {
+            row[0]
+            for row in await self.rows(
+                "SELECT x.privilege_type FROM pg_database d, aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) x"
+                " WHERE d.datname = %s AND x.grantee = CASE WHEN %s::text IS NULL THEN 0"
+                " ELSE (SELECT oid FROM pg_roles WHERE rolname = %s) END",
+                database or self.database,
+                grantee,
+                grantee,
+            )
+        }
+
+    async def ledger(self, database: str | None = None) -> set[tuple[str, str, str, str]]:
+        """(owner, class, privilege, grantee) of every privilege in the ledger."""
+        return set(
+            await self.rows(
+                "SELECT connection, class, privilege, CASE g WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(g)::text END"
+                " FROM lakebase_operator.held, unnest(grantees) AS g",
+                database=database,
+            )
+        )
+
+    async def change_log(self) -> list[tuple[str, str, str]]:
+        """(resources, statement, result), in order."""
+        rows = await self.rows(
+            "SELECT resources, statement, result FROM lakebase_operator.change_log ORDER BY id"
+        )
+        return [(resources, statement, result) for resources, statement, result in rows]
+
+    # -- what the operator does -------------------------------------------------------------------------------------
+
+    def access(self) -> Access:
+        """The operator's way into the server: its Unix socket, where a login counts as one with OAuth."""
+        host = str(self.server.socket_directory)
+        return Access(
+            PasswordLogin(self.operator, "", host),
+            Server(host, self.server.port, TLSMode.REQUIRE, None, Timeouts(lock=self.lock_timeout)),
+            Instance(InstanceState.AVAILABLE, host),
+        )
+
+    @asynccontextmanager
+    async def session(self, database: str | None = None) -> AsyncIterator[Connection]:
+        """A session of the operator, with all the settings that it gives itself."""
+        async with self.access().session(database or self.database) as connection:
+            yield connection
+
+    async def preflight(self, database: str | None = None) -> Preflight:
+        async with self.session(database) as connection:
+            return await preflight(connection)
+
+    async def sync(
+        self,
+        *declarations: Declaration,
+        databases: Sequence[str] = (),
+        drift: DriftAction = DriftAction.REPAIR,
+        now: datetime = NOW,
+        owner: str = str(KEY),
+        may_revoke: bool = True,
+    ) -> Synced:
+        """One pass over everything that is declared: roles, people, the grants of each database, dropped roles.
+
+        Parameters
+        ----------
+        declarations
+            All that there is; what is left out is not declared any more.
+        databases
+            Of the connection, the home first; by default the one of this test.
+        """
+        view = View(
+            KEY,
+            None,
+            tuple(one for one in declarations if isinstance(one, PostgresRole)),
+            tuple(one for one in declarations if isinstance(one, UserMapping)),
+            tuple(one for one in declarations if isinstance(one, AccessGrant)),
+            (),
+            (),
+        )
+        names = tuple(databases) or (self.database,)
+        report, access, log = Report(), self.access(), self.log_position()
+        results: list[DatabaseResult] = []
+        async with access.session(names[0]) as home:
+            found = await preflight(home)
+            step = RolesStep(home, found, owner, report)
+            roles = await step.run(view)
+            people = resolve(view, roles, MappingResults(), report)
+            declared = [declare(one, people, roles, found.major_version, now) for one in view.grants]
+            tallies = {item.grant.metadata.uid: Tally() for item in declared}
+            for item in declared:
+                unsupported(item.grant, found.major_version, tallies[item.grant.metadata.uid])
+            for name in names:
+                async with AsyncExitStack() as stack:
+                    session, here = home, step.preflight
+                    if name != names[0]:
+                        session = await stack.enter_async_context(access.session(name))
+                        here = await preflight(session)
+                    grants = GrantsStep(
+                        name, session, here, owner, roles, drift, tallies, may_revoke=may_revoke
+                    )
+                    results.append(await grants.run(declared, home=name == names[0]))
+            for item in declared:
+                if not is_deleting(item.grant):
+                    conclude(item, tallies[item.grant.metadata.uid], now, report)
+            drop = RoleDrop(access, home, found.role, roles, report)
+            dropped = {one.role_name: await drop.run(one) for one in view.roles if is_deleting(one)}
+        return Synced(report, tallies, roles, results, dropped, self.logged(log, names))
+
+    # -- the server's log -------------------------------------------------------------------------------------------
+
+    def log_position(self) -> int:
+        """Where the server's log ends now."""
+        return self.server.log_path.stat().st_size
+
+    def logged(self, position: int, databases: Sequence[str] = ()) -> list[str]:
+        """Statements of the operator since then, in order, those of its sessions' setup left out."""
+        return [
+            text
+            for text in self.log_entries(position, r"(?:statement|execute [^:]*): ", databases)
+            if "set_config" not in text
+        ]
+
+    def errors(self, position: int = 0) -> list[str]:
+        """What the server refused the operator."""
+        return self.log_entries(position, "", level="ERROR")
+
+    def log_entries(
+        self, position: int, what: str, databases: Sequence[str] = (), level: str = "LOG"
+    ) -> list[str]:
+        """Entries of the log about the operator in the given databases, each without its prefix."""
+        with self.server.log_path.open("rb") as log:
+            log.seek(position)
+            text = log.read().decode(errors="replace")
+        sessions = "|".join(re.escape(f"{self.operator}@{one}") for one in databases or (self.database,))
+        entry = re.compile(rf"\S+ \S+ \S+ \[\d+\] (?:{sessions}) {level}:  {what}(.*)", re.DOTALL)
+        lines = re.split(r"\n(?=\d{4}-\d\d-\d\d \d\d:)", text)
+        return [match[1].strip() for line in lines if (match := entry.match(line))]
+
+
+async def run(connection: psycopg.AsyncConnection[Any], *statements: str, **names: str) -> None:
+    """Run statements; ``{name}`` in them is quoted."""
+    identifiers = {key: sql.Identifier(value) for key, value in names.items()}
+    for statement in statements:
+        await connection.execute(sql.SQL(statement).format(**identifiers))  # type: ignore[arg-type]  # tests only
+
+
+async def new_database(server: PostgresServer, *, prepared: bool, operator: str) -> str:
+    """A fresh database, with a schema ``sales`` and a log of all statements."""
+    name = f"d_{uuid.uuid4().hex[:10]}"
+    owner = server.superuser
+    if prepared:
+        await server.create_lakebase_database(name, owner)
+    else:
+        async with await server.connect() as connection:
+            await run(connection, "CREATE DATABASE {name}", name=name)
+    async with await server.connect(name) as connection:
+        await run(connection, "ALTER DATABASE {name} SET log_statement = 'all'", name=name)
+        if not prepared:
+            await run(connection, "GRANT CREATE ON DATABASE {name} TO {operator}", name=name, operator=operator)
+    return name
+
+
+@asynccontextmanager
+async def new_world(
+    server: PostgresServer, *, prepared: bool, operator: str, lock_timeout: float = 10.0
+) -> AsyncIterator[World]:
+    """A fresh database on a running server."""
+    database = await new_database(server, prepared=prepared, operator=operator)
+    async with AsyncExitStack() as stack:
+        admin = await stack.enter_async_context(await server.connect(database))
+        yield World(server, database, operator, prepared, stack, admin, lock_timeout=lock_timeout)
