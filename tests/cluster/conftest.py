@@ -103,7 +103,7 @@ def log() -> Iterator[Log]:
     before = {name: logging.getLogger(name).level for name in names}
     logging.getLogger("lakebase_operator").setLevel(logging.DEBUG)
     for name in names[1:]:
-        logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(name).setLevel(logging.WARNING if name == "kopf" else logging.INFO)
     root.addHandler(handler)
     yield handler
     root.removeHandler(handler)

@@ -1,6 +1,7 @@
 """The databases that the operator is tried on: a simulated workspace, and a database of its own for each test."""
 
 import secrets
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,10 @@ import psycopg
 from psycopg import sql
 
 from lakebase_sandbox.postgres import PROJECT_OWNER, IdentityKind
-from lakebase_sandbox.simulator import LakebaseSimulator
+from lakebase_sandbox.postgres.lakebase import create_identity_role
+from lakebase_sandbox.simulator import AutoscalingTarget, LakebaseSimulator, ProvisionedTarget
+from lakebase_sandbox.simulator.directory import Entry
+from lakebase_sandbox.simulator.permissions import INSTANCES, PROJECTS, Level
 from lakebase_sandbox.simulator.target import Target
 from tests.cluster.kube import Body, Namespace
 from tests.cluster.manifests import grant, manifest, role
@@ -141,6 +145,24 @@ class Lab:
         """Make a person known in the workspace."""
         self.simulator.add_identity(IdentityKind.USER, user)
 
+    async def principal(self, target: str, *, role: bool = True, attributes: Sequence[str] = ("CREATEROLE",)) -> Entry:
+        """A new service principal with the operator's rights on a target, in Databricks and (``role``) in Postgres."""
+        workspace = self.simulator.workspace
+        entry = self.simulator.add_identity(IdentityKind.SERVICE_PRINCIPAL, str(uuid.uuid4()))
+        match self.simulator.target(target).settings:
+            case AutoscalingTarget(project=project):
+                workspace.access.grant(PROJECTS, project, entry, Level.CAN_MANAGE)
+            case ProvisionedTarget(instance=instance):
+                workspace.access.grant(INSTANCES, instance, entry, Level.CAN_MANAGE)
+        if role:
+            await self.login_role(target, entry, attributes)
+        return entry
+
+    async def login_role(self, target: str, entry: Entry, attributes: Sequence[str] = ("CREATEROLE",)) -> None:
+        """The Postgres role of an identity, as an administrator makes it for an operator."""
+        async with await self.simulator.target(target).server.connect("postgres") as connection:
+            await create_identity_role(connection, entry.identity, attributes, superuser_member=True)
+
     async def native_login(self, database: Database, user: str, attributes: str = "CREATEROLE") -> str:
         """A login with a password that may do the operator's work in a database; returns the password."""
         password = secrets.token_urlsafe(24)
@@ -152,9 +174,19 @@ class Lab:
         await database.run(sql.SQL("GRANT databricks_superuser TO {} WITH INHERIT TRUE, SET FALSE").format(name))
         return password
 
-    async def connection(self, there: Namespace, *databases: Database, name: str = "marketing", **spec: Any) -> Body:
+    async def connection(
+        self,
+        there: Namespace,
+        *databases: Database,
+        name: str = "marketing",
+        principal: Entry | None = None,
+        **spec: Any,
+    ) -> Body:
         """A LakebaseConnection with OAuth for databases of one target. Its Secrets are made too."""
-        await there.secret(f"{name}-sp", clientSecret=self.simulator.client_secret)
+        client_id, client_secret = self.simulator.client_id, self.simulator.client_secret
+        if principal is not None:
+            client_id, client_secret = principal.identity.name, principal.secret or ""
+        await there.secret(f"{name}-sp", clientSecret=client_secret)
         await there.secret("ca", **{"ca.crt": self.simulator.ca_file.read_text()})
         settings = databases[0].target.settings
         target = (
@@ -172,7 +204,7 @@ class Lab:
                 "databases": [one.name for one in databases],
                 "auth": {
                     "oauthM2M": {
-                        "clientID": self.simulator.client_id,
+                        "clientID": client_id,
                         "clientSecretRef": {"name": f"{name}-sp", "key": "clientSecret"},
                     }
                 },

@@ -1,6 +1,7 @@
 """Operators that run in the test's event loop, as many as a test wants, to be stopped and killed at will."""
 
 import asyncio
+import io
 import logging
 import time
 from collections.abc import Callable
@@ -86,7 +87,9 @@ class Running:
         """Wait for so many more passes over a connection."""
         end, wanted = time.monotonic() + deadline, self.count(namespace, name) + more
         while self.count(namespace, name) < wanted:
-            assert time.monotonic() < end, f"fewer than {more} passes over {name} in {deadline} s"
+            assert time.monotonic() < end, (
+                f"fewer than {more} passes over {name} in {deadline} s\n{_where_workers_are()}"
+            )
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
@@ -99,6 +102,15 @@ class Running:
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
+
+
+def _where_workers_are() -> str:
+    """Where the passes that run now are waiting."""
+    out = io.StringIO()
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("worker-") and len(task.get_stack()) > 0:
+            task.print_stack(file=out)
+    return "\n".join(line for line in out.getvalue().splitlines() if "queue.get" not in line)
 
 
 class Operators:

@@ -132,6 +132,9 @@ async def test_two_connections_to_one_database_leave_each_others_grants_alone(
         await lab.connection(there, sales, name="one"),
         await lab.connection(there, sales, name="two"),
         role("analysts", "one", roleName=sales.analysts),
+    )
+    await there.ready("PostgresRole/analysts")
+    await there.apply(
         grant("orders", sales.analysts, database=sales.name, tables=["orders"], connection="one"),
         grant("items", sales.analysts, database=sales.name, tables=["items"], connection="two"),
     )

@@ -306,7 +306,15 @@ class World:
                         session = await stack.enter_async_context(access.session(name))
                         here = await preflight(session)
                     grants = GrantsStep(
-                        name, session, here, owner, roles, drift, tallies, may_revoke=may_revoke
+                        name,
+                        session,
+                        here,
+                        owner,
+                        roles,
+                        drift,
+                        tallies,
+                        may_revoke=may_revoke,
+                        others=[one for one in names if one != name],
                     )
                     results.append(await grants.run(declared, home=name == names[0]))
             for item in declared:
@@ -324,15 +332,13 @@ class World:
 
     def logged(self, position: int, databases: Sequence[str] = ()) -> list[str]:
         """Statements of the operator since then, in order, those of its sessions' setup left out."""
-        return [
-            text
-            for text in self.log_entries(position, r"(?:statement|execute [^:]*): ", databases)
-            if "set_config" not in text
-        ]
+        entries = self.log_entries(position, r"(?:statement|execute [^:]*): ", databases)
+        texts = (" ".join(re.sub(r"--[^\n]*", "", text).split()) for text in entries)
+        return [text for text in texts if "set_config" not in text]
 
-    def errors(self, position: int = 0) -> list[str]:
-        """What the server refused the operator."""
-        return self.log_entries(position, "", level="ERROR")
+    def errors(self) -> list[str]:
+        """What the server refused the operator in this database."""
+        return self.log_entries(0, "", level="ERROR")
 
     def log_entries(
         self, position: int, what: str, databases: Sequence[str] = (), level: str = "LOG"

@@ -24,6 +24,10 @@ from tests.simulator.support import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+def is_over(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 class Process:
     """A simulator in a process of its own."""
 
@@ -33,9 +37,9 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
         self.ready: dict[str, Any] = {}
 
-    async def start(self) -> None:
+    async def start(self, *options: str) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-m", "lakebase_sandbox.simulator", "--state", str(self.state)]
+        command = [sys.executable, "-m", "lakebase_sandbox.simulator", "--state", str(self.state), *options]
         self.process = await asyncio.to_thread(subprocess.Popen, command, env=environment)
 
         async def is_ready() -> bool:
@@ -191,13 +195,18 @@ async def test_sigterm_stops_everything_and_a_killed_predecessors_servers_are_st
     orphans = first.servers()
     assert len(orphans) == 2
     await first.signal(signal.SIGKILL)
-    assert all(server.is_running() for server in orphans)
+    assert not any(map(is_over, orphans))
 
-    second = Process(tmp_path)
     first.ready_file.unlink()
-    await second.start()
-    assert not any(server.is_running() for server in orphans)
+    settings_file = tmp_path / "settings.json"
+    settings_file.write_text(json.dumps({"targets": [{"name": "other", "instance": "other-db"}]}))
+    second = Process(tmp_path)
+    await second.start("--settings", str(settings_file))
+    assert {name: target["instance"] for name, target in second.ready["targets"].items()} == {
+        "other": "other-db"
+    }
+    assert all(map(is_over, orphans))
     servers = second.servers()
     assert await second.signal(signal.SIGTERM) == 0
-    assert not any(server.is_running() for server in servers)
+    assert all(map(is_over, servers))
     assert not second.ready_file.exists()

@@ -17,7 +17,7 @@ from databricks.sdk.service.database import (
 )
 
 from lakebase_sandbox.simulator import LakebaseSimulator
-from tests.simulator.support import INSTANCE, call, log_in, value
+from tests.simulator.support import INSTANCE, call, eventually, log_in, value
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,6 +76,13 @@ async def test_an_update_says_what_it_did_and_a_get_only_what_is(client: Workspa
     change = DatabaseInstance(name="", capacity="CU_4")
     updated = await call(client.database.update_database_instance, INSTANCE, change, "capacity")
     assert updated.effective_capacity == "CU_4"
+    assert updated.state is DatabaseInstanceState.UPDATING
+
+    async def settled() -> bool:
+        instance = await call(client.database.get_database_instance, INSTANCE)
+        return instance.state is DatabaseInstanceState.AVAILABLE
+
+    await eventually(settled)
     back = DatabaseInstance(name=INSTANCE, capacity="CU_1")
     await call(client.database.update_database_instance, INSTANCE, back, "capacity")
     with pytest.raises(InvalidParameterValue, match="Unknown field path in update_mask"):

@@ -108,7 +108,6 @@ async def test_an_unknown_operation_is_not_found(client: WorkspaceClient) -> Non
         await call(client.postgres.get_operation, f"{BRANCH}/roles/some-role/operations/abc/d+e==")
 
 
-@pytest.mark.requirement("R-204")
 async def test_one_change_at_a_time_in_a_branch(client: WorkspaceClient) -> None:
     role = Role(spec=RoleRoleSpec(postgres_role="first"))
     first = await call(client.postgres.create_role, BRANCH, role, role_id="first-role")

@@ -76,41 +76,45 @@ async def test_servers_start_side_by_side() -> None:
         await asyncio.gather(*(server.stop() for server in servers))
 
 
-async def test_a_directory_that_the_server_cannot_reach_is_replaced(tmp_path: Path) -> None:
+async def test_only_the_log_stays_and_the_directory_may_be_anything(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     long = tmp_path / ("long" * 30)
-    for wanted in (closed / "server", long):
-        server = PostgresServer(16, prepare=False, directory=wanted)
+    for directory in (closed / "server", long):
+        server = PostgresServer(16, prepare=False, log_directory=directory)
         async with server, await server.connect() as connection:
             assert await value(connection, "SELECT 1") == 1
-        assert server.data_directory.exists()
+        assert "database system is ready" in (directory / "postgres.log").read_text()
+        assert not server.data_directory.exists()
 
 
-async def test_a_server_that_a_killed_predecessor_left_is_stopped(tmp_path: Path) -> None:
-    directory = tmp_path / "server"
+def postmaster_of(data_directory: Path) -> psutil.Process:
+    return psutil.Process(int((data_directory / "postmaster.pid").read_text().splitlines()[0]))
+
+
+def is_over(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_server_whose_starter_was_killed_is_stopped_by_the_next(tmp_path: Path) -> None:
     script = (
-        "import asyncio, os, signal, sys\n"
-        "from pathlib import Path\n"
+        "import asyncio, os, signal\n"
         "from lakebase_sandbox.postgres import PostgresServer\n"
         "async def main():\n"
-        "    server = PostgresServer(16, prepare=False, directory=Path(sys.argv[1]))\n"
+        "    server = PostgresServer(16, prepare=False)\n"
         "    await server.start()\n"
         "    print(server.data_directory, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", script, str(directory)],
-        stdout=subprocess.PIPE,
-        env=environment,
-    )
-    pid_file = Path(run.stdout.decode().strip()) / "postmaster.pid"
-    left = psutil.Process(int(pid_file.read_text().splitlines()[0]))
-    assert left.is_running()
-    async with PostgresServer(16, prepare=False, directory=directory) as server:
-        assert not left.is_running()
-        assert int(pid_file.read_text().splitlines()[0]) != left.pid
-        assert server.running
+    async with PostgresServer(16, prepare=False) as alive:
+        command = [sys.executable, "-c", script]
+        run = await asyncio.to_thread(subprocess.run, command, stdout=subprocess.PIPE, env=environment)
+        abandoned = Path(run.stdout.decode().strip())
+        left = postmaster_of(abandoned)
+        assert left.is_running()
+        async with PostgresServer(16, prepare=False) as next_one:
+            assert is_over(left)
+            assert abandoned.parent not in set(next_one.data_directory.parents[1].iterdir())
+        assert alive.running

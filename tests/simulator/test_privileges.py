@@ -83,7 +83,6 @@ async def test_granting_databricks_superuser_is_refused(operator: Connection) ->
     await operator.execute("DROP ROLE ambitious")
 
 
-@pytest.mark.requirement("R-21")
 async def test_membership_alone_does_not_let_create_roles(server: PostgresServer) -> None:
     async with await server.connect() as admin:
         await admin.execute("CREATE ROLE member_only LOGIN")
@@ -94,7 +93,6 @@ async def test_membership_alone_does_not_let_create_roles(server: PostgresServer
         await admin.execute("DROP ROLE member_only")
 
 
-@pytest.mark.requirement("R-22", "R-186")
 async def test_a_creator_gets_admin_but_neither_inherit_nor_set(operator: Connection) -> None:
     await operator.execute("CREATE ROLE child")
     rows = await operator.execute(
@@ -110,7 +108,6 @@ async def test_a_creator_gets_admin_but_neither_inherit_nor_set(operator: Connec
     await operator.execute("DROP ROLE child")
 
 
-@pytest.mark.requirement("R-173")
 async def test_a_grant_without_grant_option_is_a_warning_and_nothing_else(
     frugal_server: PostgresServer,
 ) -> None:

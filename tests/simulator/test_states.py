@@ -118,7 +118,6 @@ async def test_a_deleted_project_is_gone_from_api_and_gateway(
     assert len(await call(lambda: list(client.postgres.list_projects(show_deleted=True)))) == 1
 
 
-@pytest.mark.requirement("R-31")
 async def test_a_stopped_instance_refuses_connections(
     simulator: LakebaseSimulator, client: WorkspaceClient
 ) -> None:

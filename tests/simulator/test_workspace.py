@@ -39,7 +39,6 @@ def jwks(key: rsa.RSAPrivateKey) -> str:
     return json.dumps({"keys": [{**public, "kid": "one", "alg": "RS256", "use": "sig"}]})
 
 
-@pytest.mark.requirement("R-37", "R-38")
 async def test_a_service_principal_gets_in_with_its_secret(
     simulator: LakebaseSimulator, client: WorkspaceClient
 ) -> None:
@@ -48,7 +47,6 @@ async def test_a_service_principal_gets_in_with_its_secret(
     assert client.config.workspace_id == "1234567890123456"
 
 
-@pytest.mark.requirement("R-67")
 async def test_the_secret_is_seen_at_the_token_endpoint_and_nowhere_else(
     simulator: LakebaseSimulator, client: WorkspaceClient
 ) -> None:

@@ -125,7 +125,9 @@ def _selector(
     if system := next((name for name in named if SYSTEM_SCHEMA.match(name)), None):
         raise ValueError(f"spec.objects: {system} is a system schema")
     if unfit := [privilege.value for privilege in privileges if privilege not in PRIVILEGES[object_class]]:
-        raise ValueError(f"spec.privileges: a {object_class.value.lower()} has no privilege {', '.join(unfit)}")
+        raise ValueError(
+            f"spec.privileges: a {object_class.value.lower()} has no privilege {', '.join(unfit)}"
+        )
     return Selector(
         object_class=object_class,
         schema=schema,

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from lakebase_operator.api import LakebaseConnection, UserMapping
-from lakebase_operator.api.base import ANNOTATION_SYNC_NOW
+from lakebase_operator.api.base import ANNOTATION_ABANDON, ANNOTATION_SYNC_NOW
 from lakebase_operator.api.lakebase_connection import ConnectionDeletionPolicy, WhenAsleep
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.desired import next_change
@@ -19,7 +19,7 @@ from lakebase_operator.domain.errors import InvalidError, LakebaseError
 from lakebase_operator.domain.instance import Instance, InstanceState
 from lakebase_operator.domain.people import People
 from lakebase_operator.domain.status import Verdict, condition
-from lakebase_operator.engine.catalog import Dirty, key_of, kind_of
+from lakebase_operator.engine.catalog import Broken, Dirty, key_of, kind_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.kube.objects import ObjectEvent
@@ -67,8 +67,16 @@ class Memory:
 
     uid: str
     pauses: Pauses
-    secrets: SecretValues = field(default_factory=dict)
+    secrets: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
     """The last that were read: a namespace that is deleted may lose its Secret before its grants."""
+    carried_out: int | None = None
+    """The generation of the connection that a pass has carried out."""
+    removed: bool = False
+    """Something is not declared any more, and no pass has come to take it back yet."""
+
+
+class SessionLostError(Exception):
+    """A session ended in mid-work, and there is another try."""
 
 
 class ConnectionReconciler:
@@ -94,15 +102,30 @@ class ConnectionReconciler:
             What could not be said in a status.
         """
         view = await self._view(key)
-        run = Pass(self._services, self._logins, self._mappings, view, self._memory(view), dirty)
-        outcome = await run.run()
-        await write(self._services, run.report)
-        await let_go(self._services, run.leaving)
+        run, outcome = await self._run(view, dirty)
+        try:
+            await write(self._services, run.report)
+        finally:  # a status that cannot be written holds nobody back
+            await let_go(self._services, run.leaving)
         if view.connection is None:
             self._memories.pop(key, None)
             self._mappings.forget_connection(key)
             self._services.observer.connection_gone(key)
         return outcome
+
+    async def _run(self, view: View, dirty: Dirty) -> tuple["Pass", Outcome]:
+        """Run a pass; twice if a session is lost in it.
+
+        A session may end at any time: a failover, an idle limit, an administrator. New ones are worth one try at once,
+        before anybody is alarmed.
+        """
+        memory = self._memory(view)
+        run = Pass(self._services, self._logins, self._mappings, view, memory, dirty, tries_left=1)
+        try:
+            return run, await run.run()
+        except SessionLostError:
+            run = Pass(self._services, self._logins, self._mappings, view, memory, dirty, tries_left=0)
+            return run, await run.run()
 
     def _memory(self, view: View) -> Memory:
         uid = view.connection.metadata.uid if view.connection else ""
@@ -149,6 +172,8 @@ class Pass:
     view: View
     memory: Memory
     dirty: Dirty
+    tries_left: int
+    """Whether a lost session is worth another pass at once."""
     report: Report = field(default_factory=Report)
     leaving: list[Leaving] = field(default_factory=list)
 
@@ -164,8 +189,10 @@ class Pass:
         return outcome
 
     async def _run(self) -> Outcome:
+        if any(self.services.catalog.get(one) is None for one in self.dirty.objects):
+            self.memory.removed = True
         for broken in self.view.broken:
-            self.report.stalled(broken, Reason.INVALID_SPEC, broken.problem)
+            self._tell_broken(broken)
         self._refuse()
         connection = self.view.connection
         if connection is None:
@@ -184,6 +211,13 @@ class Pass:
             return self._failed(connection, query_error(error, doing="reading the database"))
 
     # -- before any database is looked at ------------------------------------------------------------------------
+
+    def _tell_broken(self, broken: Broken) -> None:
+        """What cannot be read is said, and declares nothing."""
+        if not is_deleting(broken):
+            self.report.stalled(broken, Reason.INVALID_SPEC, broken.problem)
+        elif broken.kind == LakebaseConnection.kind_name or is_abandoned(broken):
+            self.leaving.append(Leaving(broken, cleaned=False))
 
     def _refuse(self) -> None:
         for one in self.view.refused:
@@ -287,9 +321,9 @@ class Pass:
                 found[name] = secret.values
                 for value in secret.values.values():
                     self.services.hide(value.decode(errors="replace"))
+                self.memory.secrets[name] = secret.values
             elif is_deleting(connection) and name in self.memory.secrets:
                 found[name] = self.memory.secrets[name]
-        self.memory.secrets = found
         return found
 
     async def _add_finalizers(self, connection: LakebaseConnection) -> None:
@@ -308,9 +342,8 @@ class Pass:
         handled = self._status().get("lastHandledSync")
         return (
             connection.spec.when_asleep is WhenAsleep.WAKE
-            or bool(self.dirty.objects)
             or (asked is not None and asked != handled)
-            or self._is_pending(connection)
+            or self._has_work(connection)
             or any(self._is_pending(one) for one in self.view.dependents)
         )
 
@@ -346,8 +379,10 @@ class Pass:
                 except LakebaseError as error:
                     if name == home_name:
                         raise
+                    self._expect_session(error)
                     failures[name] = error
-            self._conclude_grants(declared, tallies, failures)
+            self._conclude_grants(connection, declared, tallies, failures)
+            self._let_broken_go(failures)
             await self._drop_roles(access, home, found, roles)
             if is_deleting(connection):
                 await self._forget(connection, access, home, failures)
@@ -417,6 +452,8 @@ class Pass:
     def _unreadable(self) -> str | None:
         """An object that held something and cannot be read now. Until it can, nothing is revoked: fail static."""
         for broken in self.view.broken:
+            if is_deleting(broken):
+                continue
             status = self.services.catalog.status(key_of(broken))
             if (status.get("grants") or {}).get("held") or status.get("role"):
                 return f"{broken.kind} {broken.metadata.namespace}/{broken.metadata.name}"
@@ -424,6 +461,7 @@ class Pass:
 
     def _conclude_grants(
         self,
+        connection: LakebaseConnection,
         declared: Sequence[Declared],
         tallies: dict[str, Tally],
         failures: dict[str, LakebaseError],
@@ -434,7 +472,8 @@ class Pass:
             grant, tally = item.grant, tallies[item.grant.metadata.uid]
             error = failures.get(grant.spec.database)
             if error is None and not is_deleting(grant):
-                conclude(item, tally, now, self.report)
+                if not is_deleting(connection):  # else its revocation says nothing of what is declared
+                    conclude(item, tally, now, self.report)
             elif error is not None:
                 if is_deleting(grant):
                     self.report.waiting(
@@ -453,6 +492,17 @@ class Pass:
                 self.report.stalled(grant, *tally.worst)
             else:
                 self.leaving.append(Leaving(grant, cleaned=True))
+
+    def _let_broken_go(self, failures: Mapping[str, LakebaseError]) -> None:
+        """What cannot be read declares nothing once it is being deleted, so what it gave has been taken back."""
+        for broken in self.view.broken:
+            if not is_deleting(broken):
+                continue
+            if failures or self._unreadable():
+                why = next((error.message for error in failures.values()), "other objects cannot be read either.")
+                self.report.waiting(broken, Reason.DELETION_BLOCKED, f"Cannot be cleaned up now: {why} {_ABANDON}")
+            else:
+                self.leaving.append(Leaving(broken, cleaned=True))
 
     async def _drop_roles(self, access: Access, home: Connection, found: Preflight, roles: Roles) -> None:
         drop = RoleDrop(access, home, found.role, roles, self.report)
@@ -508,6 +558,8 @@ class Pass:
         failures: dict[str, LakebaseError],
     ) -> Outcome:
         self.memory.pauses.reset()
+        if not failures:
+            self.memory.carried_out, self.memory.removed = connection.metadata.generation, False
         now = self.services.clock.now()
         drifted = sum(result.drifted for result in results)
         unrevocable = sum(len(result.unrevocable) for result in results)
@@ -566,10 +618,14 @@ class Pass:
         waiting = [one for one in self.view.dependents if self._is_pending(one)]
         for one in waiting:
             self._wait(one, reason, message)
-        pending = bool(waiting) or self._is_pending(connection) or bool(self.dirty.objects - {self._object()})
+        gone = seen.state in (InstanceState.NOT_FOUND, InstanceState.DELETING)
+        pending = bool(waiting) or gone or self._has_work(connection)
         self._tell_connection(connection)
-        self.report.fact(connection, condition("Synced", not pending, reason, message))
-        if not pending:
+        if pending:
+            self.report.fact(connection, condition("Synced", False, reason, message))
+        if is_deleting(connection):
+            self.report.waiting(connection, Reason.DELETION_BLOCKED, f"{message} {_ABANDON}")
+        elif not pending:
             self.report.ready(connection, reason, f"Nothing is pending. {message}")
         elif seen.state is InstanceState.NOT_FOUND:
             self.report.stalled(connection, reason, message)
@@ -587,11 +643,12 @@ class Pass:
 
     def _failed(self, connection: LakebaseConnection, error: LakebaseError) -> Outcome:
         """Fail static: what was carried out stays as it is, and stays Ready."""
+        self._expect_session(error)
         self.services.observer.connection_ready(self.view.key, ready=False)
         self._tell_connection(connection)
         self._tell_failure(connection, error)
         if is_deleting(connection):
-            self.report.waiting(connection, Reason.DELETION_BLOCKED, error.message)
+            self.report.waiting(connection, Reason.DELETION_BLOCKED, f"{error.message} {_ABANDON}")
         else:
             self.report.failed(connection, error)
         for one in self.view.dependents:
@@ -601,9 +658,13 @@ class Pass:
                     error.reason if not isinstance(error, InvalidError) else Reason.CONNECTION_NOT_READY,
                     f"The LakebaseConnection {self.view.key} is not usable: {error.message}",
                 )
-        if isinstance(error, InvalidError):
+        if isinstance(error, InvalidError) and error.reason not in _MAY_PASS:
             return Outcome(jittered(SLOW_RETRY_SECONDS))
         return Outcome(max(self.memory.pauses.next(), error.retry_after or 0))
+
+    def _expect_session(self, error: LakebaseError) -> None:
+        if error.reason is Reason.CONNECTION_LOST and self.tries_left:
+            raise SessionLostError from error
 
     def _tell_failure(self, connection: LakebaseConnection, error: LakebaseError) -> None:
         if error.reason in _AUTHENTICATION:
@@ -633,11 +694,16 @@ class Pass:
         )
 
     def _wait(self, one: Dependent, reason: Reason, message: str) -> None:
-        blocked = f"Cannot be cleaned up now: {message}" if is_deleting(one) else message
+        blocked = f"Cannot be cleaned up now: {message} {_ABANDON}" if is_deleting(one) else message
         self.report.waiting(one, Reason.DELETION_BLOCKED if is_deleting(one) else reason, blocked)
 
     def _is_pending(self, one: LakebaseConnection | Dependent) -> bool:
         return is_pending(one, self.services.catalog, self.services.clock.now())
+
+    def _has_work(self, connection: LakebaseConnection) -> bool:
+        """Whether the connection itself leaves something to do. A failure after it was carried out does not."""
+        new = self.memory.carried_out != connection.metadata.generation
+        return self.memory.removed or (new and self._is_pending(connection)) or is_deleting(connection)
 
     def _until_next(self, connection: LakebaseConnection, now: datetime) -> float:
         """Seconds to the next pass that only time asks for: a comparison, or a grant that begins or ends."""
@@ -666,6 +732,11 @@ def _database_status(
         else (previous or {}).get("lastChangeTime"),
     }
 
+
+_ABANDON = f'It is tried again; the annotation {ANNOTATION_ABANDON}: "true" lets it go without cleaning up.'
+
+_MAY_PASS = frozenset({Reason.TOKEN_EXPIRED})
+"""What usually needs a person, but passes by itself where a new role or endpoint is not known everywhere yet."""
 
 _AUTHENTICATION = frozenset(
     {

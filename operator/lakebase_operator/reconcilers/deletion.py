@@ -5,23 +5,27 @@ somebody asked for it.
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from lakebase_operator.api import PostgresRole
+from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.postgres_role import RoleDeletionPolicy
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
+from lakebase_operator.domain.plan import Acting
 from lakebase_operator.domain.roles import RoleState
 from lakebase_operator.domain.statements import (
+    RESET_ROLE,
     alter_role,
     drop_role,
     grant_membership,
     revoke_membership,
     role_options,
+    set_local_role,
 )
 from lakebase_operator.engine.catalog import kind_of
 from lakebase_operator.external.kube.objects import ObjectEvent
@@ -76,6 +80,23 @@ class RoleDrop:
         state = self.roles.states.get(role.role_name)
         if state is None or role.spec.deletion_policy is RoleDeletionPolicy.RETAIN:
             return True
+        if state.name in self.roles.declared or role_name_problem(state.name):
+            return True  # another PostgresRole declares it, or it never was anybody's to declare
+        if state.actor.is_operator:
+            self.report.stalled(
+                role,
+                Reason.NOT_ROLE_ADMIN,
+                f'The operator is logged in as "{state.name}", so it cannot drop it. Set deletionPolicy: Retain.',
+            )
+            return False
+        heir = role.spec.reassign_owned_to
+        if heir is not None and heir not in self.roles.states:
+            self.report.waiting(
+                role,
+                Reason.ROLE_MISSING,
+                f'spec.reassignOwnedTo: there is no role "{heir}". Make it, or name another.',
+            )
+            return False
         if not (state.actor.admin or state.superuser):
             self.report.stalled(
                 role,
@@ -153,29 +174,40 @@ class RoleDrop:
                 await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
                 await self._revoke_what_others_granted(connection, state)
             for role in borrowed:
-                await connection.execute(
-                    sql.SQL("{} GRANTED BY {}").format(revoke_membership(role, me), sql.Identifier(me))
-                )
+                await connection.execute(revoke_membership(role, me, me))
 
     async def _revoke_what_others_granted(self, connection: Connection, state: RoleState) -> None:
-        """DROP OWNED leaves what grantors other than the owner gave; each is revoked as that grantor where possible."""
+        """DROP OWNED leaves what the operator itself cannot revoke; each is revoked as its grantor where possible.
+
+        What cannot be revoked stays, and DROP ROLE names it.
+        """
         cursor = await connection.execute(query("privileges_of"), {"role": state.oid})
         for row in await cursor.fetchall():
-            grantor = self.roles.by_oid.get(row["grantor"])
-            if grantor is None:
-                continue
             statement = sql.SQL("REVOKE {} ON {} {} FROM {}").format(
                 sql.SQL(row["privilege"]),
                 sql.SQL(row["class"]),
                 sql.SQL(row["name"]),
                 sql.Identifier(state.name),
             )
-            acting = grantor.actor.can_set and not grantor.actor.is_operator
-            if acting:
-                await connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(grantor.name)))
+            grantor = self.roles.by_oid.get(row["grantor"])
+            if grantor is not None and grantor.actor.acting is not Acting.NO:
+                with suppress(psycopg.errors.InsufficientPrivilege):
+                    async with connection.transaction():  # a savepoint
+                        await self._as_grantor(connection, grantor, statement)
+
+    async def _as_grantor(self, connection: Connection, grantor: RoleState, statement: sql.Composed) -> None:
+        acting, me = grantor.actor.acting, self.operator_role
+        if acting is Acting.ITSELF:
             await connection.execute(statement)
-            if acting:
-                await connection.execute("RESET ROLE")
+            return
+        if acting is Acting.ADMIN:
+            borrowing = grant_membership(grantor.name, me, admin=False, inherit=False, set_=True)
+            await connection.execute(borrowing)
+        await connection.execute(set_local_role(grantor.name))
+        await connection.execute(statement)
+        await connection.execute(RESET_ROLE)
+        if acting is Acting.ADMIN:
+            await connection.execute(revoke_membership(grantor.name, me, me))
 
     async def _blocked(self, role: PostgresRole, state: RoleState, error: psycopg.Error) -> None:
         listed = [line.strip() for line in (error.diag.message_detail or "").splitlines() if line.strip()]

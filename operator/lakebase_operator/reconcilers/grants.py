@@ -2,17 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
+from typing import TypeAlias
 
 import psycopg
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from lakebase_operator.api import AccessGrant
-from lakebase_operator.api.access_grant import SubjectKind
+from lakebase_operator.api.access_grant import Privilege, SubjectKind
 from lakebase_operator.api.base import MAX_STATUS_ISSUES
 from lakebase_operator.api.lakebase_connection import DriftAction
+from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.desired import (
     PUBLIC,
@@ -27,12 +29,13 @@ from lakebase_operator.domain.desired import (
 from lakebase_operator.domain.people import People, Resolution, unmapped
 from lakebase_operator.domain.plan import Difference, plan
 from lakebase_operator.domain.privileges import ObjectClass, supported
-from lakebase_operator.domain.statements import PrivilegeStatement, Verb
+from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.domain.status import condition
 from lakebase_operator.external.postgres.errors import is_concurrent_update, query_error
 from lakebase_operator.external.postgres.grants import (
     Comparison,
     Failure,
+    Scope,
     compare,
     create_ledger,
     exclusive,
@@ -70,19 +73,27 @@ def declare(grant: AccessGrant, people: People, roles: Roles, major_version: int
     """Resolve one AccessGrant."""
     subjects: dict[str, Resolution] = {}
     for subject in grant.spec.subjects:
+        name = subject.name or PUBLIC
         match subject.kind:
             case SubjectKind.PUBLIC:
-                subjects[PUBLIC] = Resolution(Reason.RESOLVED, PUBLIC, PUBLIC)
+                found = Resolution(Reason.RESOLVED, PUBLIC, PUBLIC)
             case SubjectKind.ROLE:
-                name = subject.name or ""
-                known = name in roles.states
-                state = Reason.RESOLVED if known else Reason.ROLE_MISSING
-                subjects[name] = Resolution(state, name if known else None, name)
+                found = _role(name, roles)
             case SubjectKind.USER:
-                name = subject.name or ""
-                subjects[name] = people.resolve(name, grant.metadata.namespace)
+                found = people.resolve(name, grant.metadata.namespace)
+        if subjects.setdefault(name, found) != found:  # a person and another role of one name
+            subjects[f"{name} ({subject.kind})"] = found
     active = is_active(grant.spec, now) and not is_deleting(grant)
     return Declared(grant, subjects, selectors_of(grant, major_version), active)
+
+
+def _role(name: str, roles: Roles) -> Resolution:
+    """A role by its exact name. ``"PUBLIC"`` can be one, and would be taken for everybody."""
+    if role_name_problem(name):
+        return Resolution(Reason.RESERVED_NAME, wanted=name)
+    if name in roles.states:
+        return Resolution(Reason.RESOLVED, name, name)
+    return Resolution(Reason.ROLE_MISSING, wanted=name)
 
 
 @dataclass(slots=True)
@@ -132,6 +143,10 @@ class DatabaseResult:
     """Privileges that somebody took away by hand."""
     repaired: bool
     unrevocable: tuple[Difference, ...]
+    unfinished: bool = False
+    """Something could not be done because somebody else held a lock, or was gone in between: worth another try soon."""
+    public: tuple[str, ...] = ()
+    """What everybody holds through PUBLIC, such as "CONNECT on database sales"; the first hundred."""
 
 
 @dataclass(slots=True)
@@ -148,6 +163,8 @@ class GrantsStep:
     """By uid of the AccessGrant."""
     may_revoke: bool = True
     """False while something that is declared cannot be read: it might declare what would be revoked."""
+    others: Sequence[str] = ()
+    """The connection's other databases: each answers for privileges on itself."""
 
     async def run(self, declared: Sequence[Declared], *, home: bool) -> DatabaseResult:
         """Compare, change, read back, record: in one transaction, and only if there is something to do.
@@ -158,6 +175,7 @@ class GrantsStep:
             Nothing of the transaction remains.
         """
         desired = self._desired(declared, home=home)
+        scope = Scope(home, tuple(self.others), keep_drifted=self.drift is DriftAction.REPORT)
         if not desired.selectors and not self.preflight.ledger:
             return DatabaseResult(self.database, 0, 0, 0, 0, 0, repaired=False, unrevocable=())
         if not self.preflight.ledger:
@@ -173,13 +191,13 @@ class GrantsStep:
                 reraise=True,
             ):
                 with attempt:
-                    return await self._once(declared, desired, rules)
+                    return await self._once(declared, desired, rules, scope)
         except psycopg.Error as error:
             raise query_error(error, doing=f"changing privileges in {self.database}") from error
         raise AssertionError("the loop returns or raises")
 
     def _desired(self, declared: Iterable[Declared], *, home: bool) -> Desired:
-        """Rules of this database. Databases themselves are cluster-wide: they belong to the home database."""
+        """Rules of this database. Databases themselves are cluster-wide: every AccessGrant may speak of this one."""
         rules = []
         for item in declared:
             if not item.active:
@@ -188,7 +206,7 @@ class GrantsStep:
                 selector
                 for selector in item.selectors
                 if (
-                    home
+                    home or self.others
                     if selector.object_class is ObjectClass.DATABASE
                     else item.grant.spec.database == self.database
                 )
@@ -198,9 +216,9 @@ class GrantsStep:
         return merge(rules)
 
     async def _once(
-        self, declared: Sequence[Declared], desired: Desired, rules: list[dict[str, object]]
+        self, declared: Sequence[Declared], desired: Desired, rules: list[dict[str, object]], scope: Scope
     ) -> DatabaseResult:
-        first = await compare(self.connection, self.owner, rules)
+        first = await compare(self.connection, self.owner, rules, scope)
         todo = self._to_do(first)
         failures: tuple[Failure, ...] = ()
         executed: list[PrivilegeStatement] = []
@@ -209,21 +227,21 @@ class GrantsStep:
             async with exclusive(self.connection):
                 if todo:
                     # Again under the lock: another writer may have been at work.
-                    first = last = await compare(self.connection, self.owner, rules)
+                    first = last = await compare(self.connection, self.owner, rules, scope)
+                    todo = self._to_do(first)
+                    scope = replace(scope, opened=_opened(todo))
                     steps = plan(
-                        self._to_do(first),
-                        self.roles.actors,
-                        self.roles.name_of,
-                        superuser=self.preflight.superuser,
+                        todo, self.roles.actors, self.roles.name_of, superuser=self.preflight.superuser
                     )
                     failures = await execute(self.connection, steps, self.preflight.role, executed.append)
                     if executed:
-                        last = await compare(self.connection, self.owner, rules)
+                        last = await compare(self.connection, self.owner, rules, scope)
                 if last.ledger_changes:
-                    await record(self.connection, self.owner, rules)
-                await log_changes(self.connection, self.owner, self._log(executed, failures, first, desired))
+                    await record(self.connection, self.owner, rules, scope)
+                log = self._log(declared, executed, failures, first, desired)
+                await log_changes(self.connection, self.owner, log)
         self._count(declared, desired, last, failures)
-        unrevocable = self._unrevocable(declared, first, last)
+        unrevocable = self._unrevocable(declared, first, last, failures)
         drifted = sum(len(difference.drifted) for difference in first.differences)
         return DatabaseResult(
             database=self.database,
@@ -234,6 +252,11 @@ class GrantsStep:
             drifted=drifted,
             repaired=self.drift is DriftAction.REPAIR,
             unrevocable=unrevocable,
+            unfinished=any(failure.may_pass for failure in failures),
+            public=tuple(
+                f"{privilege.value} on {thing.object_class.value.lower()} {thing}"
+                for privilege, thing in last.public
+            ),
         )
 
     def _to_do(self, comparison: Comparison) -> tuple[Difference, ...]:
@@ -267,7 +290,7 @@ class GrantsStep:
                 by_selector[number].append(item)
                 tally.objects += last.counts[number].objects
                 tally.wanted += last.counts[number].items * len(item.grantees)
-        errors = _errors(failures)
+        errors = _errors(failures, Verb.GRANT)
         for difference in last.differences:
             if difference.verb is Verb.GRANT:
                 concerned = {
@@ -299,9 +322,7 @@ class GrantsStep:
                     "Only SELECT is given. For writing through an updatable view, name it exactly in names.",
                 )
 
-    def _tell_missing(
-        self, item: Declared, difference: Difference, errors: Mapping[tuple[str, str, str], str]
-    ) -> None:
+    def _tell_missing(self, item: Declared, difference: Difference, errors: "Errors") -> None:
         names = {name: oid for name in item.grantees if (oid := self._oid(name)) is not None}
         concerned = [name for name, oid in sorted(names.items()) if oid in difference.grantees]
         if not concerned or (difference.implied and difference.public):
@@ -313,19 +334,12 @@ class GrantsStep:
         drifted = [name for name in concerned if names[name] in difference.drifted]
         for name in concerned:
             thing, privilege = str(difference.object), difference.privilege.value
-            statement = str(
-                PrivilegeStatement(Verb.GRANT, (difference.object,), (difference.privilege,), (name,), None)
-            )
-            error = errors.get((thing, name, privilege))
-            if error is not None:
-                tally.issue(
-                    Reason.OBJECT_FAILED,
-                    thing,
-                    f"{statement} failed: {error}",
-                    role=name,
-                    privilege=privilege,
-                )
-                tally.blame(Reason.OBJECT_FAILED, f"{statement} failed: {error}.")
+            statement = _statement(Verb.GRANT, difference, name)
+            failure = errors.get((difference.object, name, difference.privilege))
+            if failure is not None:
+                message = f"{statement} failed: {failure.error}"
+                tally.issue(Reason.OBJECT_FAILED, thing, message, role=name, privilege=privilege)
+                tally.blame(Reason.OBJECT_FAILED, f"{message}.", waits=failure.may_pass)
             elif name in drifted and self.drift is DriftAction.REPORT:
                 tally.issue(
                     Reason.DRIFT_FOUND,
@@ -349,75 +363,155 @@ class GrantsStep:
                 )
 
     def _unrevocable(
-        self, declared: Iterable[Declared], first: Comparison, last: Comparison
+        self,
+        declared: Sequence[Declared],
+        first: Comparison,
+        last: Comparison,
+        failures: Sequence[Failure],
     ) -> tuple[Difference, ...]:
-        """What should be gone and is not: named on the AccessGrants that concern the same grantee and place."""
-        remaining = [difference for difference in last.differences if difference.verb is Verb.REVOKE]
-        shared = [
-            difference
-            for difference in first.differences
-            if difference.verb is Verb.REVOKE and difference.others
-        ]
-        everyone = list(declared)
-        for difference in [*remaining, *shared]:
-            by_others = difference not in remaining
-            grantors = difference.others if by_others else (difference.grantor,)
-            who = ", ".join(f'"{self.roles.name_of(oid or 0) or oid}"' for oid in grantors)
-            for item in everyone:
-                concerned = [name for name in item.grantees if self._oid(name) in difference.grantees]
-                if item.active or not concerned or not _same_place(item, difference):
-                    continue
-                tally = self.tallies[item.grant.metadata.uid]
-                for name in concerned:
-                    statement = str(
-                        PrivilegeStatement(
-                            Verb.REVOKE, (difference.object,), (difference.privilege,), (name,), None
-                        )
+        """What should be gone and is not, told on the AccessGrants that are over. Returns what a person must look at."""
+        remaining = tuple(one for one in last.differences if one.verb is Verb.REVOKE)
+        if not self.may_revoke:
+            for difference in remaining:
+                for item, name in self._over(declared, difference):
+                    self.tallies[item.grant.metadata.uid].blame(
+                        Reason.PENDING,
+                        f"{name} keeps {difference.privilege.value} on {difference.object} until every declaration can "
+                        "be read again: one of them may declare the same.",
+                        waits=True,
                     )
-                    tally.issue(
-                        Reason.UNREVOCABLE,
-                        str(difference.object),
-                        f"Granted by {who}, who must run: {statement}",
-                        role=name,
-                        privilege=difference.privilege.value,
-                    )
-                    if not by_others:
-                        tally.blame(
-                            Reason.UNREVOCABLE,
-                            f"{difference.privilege.value} on {difference.object} was granted to {name} by {who}, for whom "
-                            f"the operator cannot act. {who} must run: {statement}",
-                        )
-        return tuple(remaining)
+            return ()
+        errors = _errors(failures, Verb.REVOKE)
+        stuck = []
+        for difference in remaining:
+            found = [
+                errors.get((difference.object, self.roles.name_of(oid) or "", difference.privilege))
+                for oid in difference.grantees
+            ]
+            if not all(failure is not None and failure.may_pass for failure in found):
+                stuck.append(difference)
+            for item, name in self._over(declared, difference):
+                failure = errors.get((difference.object, name, difference.privilege))
+                self._tell_remaining(item, name, difference, failure)
+        for difference in first.differences:
+            if difference.verb is Verb.REVOKE and difference not in remaining:
+                for item, name in self._over(declared, difference):
+                    self._tell_still_held(item, name, difference)
+        return tuple(stuck)
+
+    def _over(self, declared: Iterable[Declared], difference: Difference) -> Iterable[tuple[Declared, str]]:
+        """AccessGrants that give nothing any more and may have given this, with the grantees concerned."""
+        for item in declared:
+            if not item.active and self._same_place(item, difference.object):
+                for name in sorted(item.grantees):
+                    if self._oid(name) in difference.grantees:
+                        yield item, name
+
+    def _same_place(self, item: Declared, thing: ObjectName) -> bool:
+        if thing.object_class is ObjectClass.DATABASE:
+            return item.grant.spec.database in (self.database, thing.name)
+        return item.grant.spec.database == self.database and any(
+            selector.schema is None or thing.schema is None or selector.schema == thing.schema
+            for selector in item.selectors
+        )
+
+    def _tell_remaining(
+        self, item: Declared, name: str, difference: Difference, failure: Failure | None
+    ) -> None:
+        tally = self.tallies[item.grant.metadata.uid]
+        thing, privilege = str(difference.object), difference.privilege.value
+        statement = _statement(Verb.REVOKE, difference, name)
+        if failure is not None:
+            message = f"{statement} failed: {failure.error}"
+            tally.issue(Reason.OBJECT_FAILED, thing, message, role=name, privilege=privilege)
+            tally.blame(Reason.OBJECT_FAILED, f"{message}.", waits=failure.may_pass)
+            return
+        who = self._quoted((difference.grantor or 0,))
+        fix = f"Granted by {who}, who must run: {statement}"
+        tally.issue(Reason.UNREVOCABLE, thing, fix, role=name, privilege=privilege)
+        tally.blame(
+            Reason.UNREVOCABLE,
+            f"{privilege} on {thing} was granted to {name} by {who}, for whom the operator cannot act. "
+            f"{who} must run: {statement}",
+        )
+
+    def _tell_still_held(self, item: Declared, name: str, difference: Difference) -> None:
+        """The operator's grant is gone, and the grantee has the privilege in another way."""
+        tally = self.tallies[item.grant.metadata.uid]
+        thing, privilege = str(difference.object), difference.privilege.value
+        if difference.others:
+            fix = f"Granted by {self._quoted(difference.others)}, who must run: {_statement(Verb.REVOKE, difference, name)}"
+            tally.issue(Reason.UNREVOCABLE, thing, fix, role=name, privilege=privilege)
+        elif difference.public and name != PUBLIC and difference.object.object_class is ObjectClass.TABLE:
+            fix = f"Everybody has it. To end that, run: {_statement(Verb.REVOKE, difference, PUBLIC)}"
+            tally.issue(Reason.HELD_THROUGH_PUBLIC, thing, fix, role=name, privilege=privilege)
+
+    def _quoted(self, oids: Iterable[int]) -> str:
+        return ", ".join(f'"{self.roles.name_of(oid) or oid}"' for oid in oids)
 
     def _oid(self, name: str) -> int | None:
         return 0 if name == PUBLIC else self.roles.oids.get(name)
 
     def _log(
         self,
+        declared: Sequence[Declared],
         executed: Sequence[PrivilegeStatement],
         failures: Sequence[Failure],
         first: Comparison,
         desired: Desired,
     ) -> Iterable[tuple[str, str, str]]:
-        selectors: dict[str, set[int]] = defaultdict(set)
-        for difference in first.differences:
-            selectors[str(difference.object)] |= set(difference.selectors)
-        for statement in executed:
-            yield self._resources(statement, selectors, desired), str(statement), "ok"
-        for failure in failures:
-            yield (
-                self._resources(failure.statement, selectors, desired),
-                str(failure.statement),
-                failure.sqlstate or "failed",
-            )
+        wanted = {
+            (one.object, one.privilege): one.selectors for one in first.differences if one.verb is Verb.GRANT
+        }
+        names = {item.grant.metadata.uid: _resource_name(item.grant) for item in declared}
+        results = [(statement, "ok") for statement in executed]
+        results += [(failure.statement, failure.sqlstate or "failed") for failure in failures]
+        for statement, result in results:
+            if statement.verb is Verb.GRANT:
+                uids = _declaring(statement, wanted, desired)
+            else:
+                uids = (
+                    item.grant.metadata.uid
+                    for item in declared
+                    if not item.active
+                    and not item.grantees.isdisjoint(statement.grantees)
+                    and any(self._same_place(item, thing) for thing in statement.objects)
+                )
+            yield " ".join(names[uid] for uid in islice(uids, MAX_LOGGED_RESOURCES)), str(statement), result
 
-    def _resources(
-        self, statement: PrivilegeStatement, selectors: Mapping[str, set[int]], desired: Desired
-    ) -> str:
-        numbers = set().union(*(selectors.get(str(thing), set()) for thing in statement.objects))
-        wanted = {desired.selectors[number] for number in numbers}
-        uids = (rule.grant for rule in desired.rules if wanted.intersection(rule.selectors))
-        return " ".join(islice((f"AccessGrant/{uid}" for uid in uids), MAX_LOGGED_RESOURCES))
+
+def _resource_name(grant: AccessGrant) -> str:
+    meta = grant.metadata
+    return f"{grant.kind_name}/{meta.namespace}/{meta.name}@{meta.generation}"
+
+
+def _declaring(
+    statement: PrivilegeStatement,
+    wanted: Mapping[tuple[ObjectName, Privilege], Sequence[int]],
+    desired: Desired,
+) -> Iterable[str]:
+    """uids of the AccessGrants that a GRANT carries out."""
+    selectors = {
+        desired.selectors[number]
+        for thing in statement.objects
+        for privilege in statement.privileges
+        for number in wanted.get((thing, privilege), ())
+    }
+    return (
+        rule.grant
+        for rule in desired.rules
+        if selectors.intersection(rule.selectors) and not rule.grantees.isdisjoint(statement.grantees)
+    )
+
+
+def _statement(verb: Verb, difference: Difference, grantee: str) -> str:
+    """What a person would have to run."""
+    return str(PrivilegeStatement(verb, (difference.object,), (difference.privilege,), (grantee,), None))
+
+
+def _opened(differences: Iterable[Difference]) -> tuple[Difference, ...]:
+    """What PUBLIC is given."""
+    return tuple(one for one in differences if one.verb is Verb.GRANT and 0 in one.grantees)
 
 
 def _without_drift(difference: Difference) -> Difference | None:
@@ -427,24 +521,19 @@ def _without_drift(difference: Difference) -> Difference | None:
     return difference.for_grantees(left) if left else None
 
 
-def _errors(failures: Iterable[Failure]) -> dict[tuple[str, str, str], str]:
+Errors: TypeAlias = Mapping[tuple[ObjectName, str, Privilege], Failure]
+"""By object, grantee and privilege."""
+
+
+def _errors(failures: Iterable[Failure], verb: Verb) -> Errors:
     return {
-        (str(thing), grantee, privilege.value): failure.error
+        (thing, grantee, privilege): failure
         for failure in failures
-        if failure.statement.verb is Verb.GRANT
+        if failure.statement.verb is verb
         for thing in failure.statement.objects
         for grantee in failure.statement.grantees
         for privilege in failure.statement.privileges
     }
-
-
-def _same_place(item: Declared, difference: Difference) -> bool:
-    return any(
-        selector.schema is None
-        or selector.schema == difference.object.schema
-        or difference.object.schema is None
-        for selector in item.selectors
-    )
 
 
 def conclude(item: Declared, tally: Tally, now: datetime, report: Report) -> None:
@@ -497,7 +586,8 @@ def conclude(item: Declared, tally: Tally, now: datetime, report: Report) -> Non
 def _conclude_inactive(grant: AccessGrant, tally: Tally, now: datetime, report: Report) -> None:
     spec = grant.spec
     if tally.worst is not None:
-        report.stalled(grant, *tally.worst)
+        say = report.waiting if tally.waits else report.stalled
+        say(grant, *tally.worst)
     elif spec.suspend:
         report.ready(grant, Reason.SUSPENDED, "spec.suspend is set: nothing is held.")
     elif spec.expires_at is not None and spec.expires_at <= now:

@@ -12,15 +12,13 @@ from lakebase_operator.reconcilers.view import Dependent, is_deleting, is_finali
 
 _CARRIED_OUT = frozenset(
     {
-        Reason.SUCCEEDED, Reason.SUSPENDED, Reason.NO_OBJECTS, Reason.EXPIRED, Reason.NOT_YET_ACTIVE,
-        Reason.RESOLVED, Reason.NOT_FOUND, Reason.NO_ACCOUNT, Reason.AMBIGUOUS, Reason.UNMAPPED_USERS,
-        Reason.OBJECT_MISSING, Reason.UNGRANTABLE, Reason.UNREVOCABLE, Reason.OBJECT_FAILED, Reason.DRIFT_FOUND,
+        Reason.NOT_FOUND, Reason.AMBIGUOUS, Reason.UNMAPPED_USERS, Reason.OBJECT_MISSING, Reason.UNGRANTABLE, Reason.UNREVOCABLE, Reason.OBJECT_FAILED, Reason.DRIFT_FOUND,
         Reason.ROLE_MISSING, Reason.ROLE_EXISTS, Reason.IDENTITY_NOT_FOUND, Reason.IDENTITY_MISMATCH,
         Reason.NOT_ROLE_ADMIN, Reason.PERMISSION_DENIED, Reason.INVALID_SPEC, Reason.RESERVED_NAME,
         Reason.CONFLICTING_DECLARATIONS, Reason.DATABASE_NOT_MANAGED, Reason.DATABASE_NOT_FOUND,
     }
 )  # fmt: skip
-"""Reasons of ``Ready`` after a pass that came to the object: looking again would only find the same."""
+"""Reasons of ``Ready=False`` after a pass that came to the object: looking again would only find the same."""
 
 _INACTIVE = frozenset({Reason.SUSPENDED, Reason.EXPIRED, Reason.NOT_YET_ACTIVE})
 
@@ -30,17 +28,16 @@ def is_pending(subject: LakebaseConnection | Dependent, catalog: Catalog, now: d
     if is_deleting(subject):
         return is_finalized(subject)
     status = catalog.status(key_of(subject))
-    reason = _ready_reason(status)
-    if status.get("observedGeneration") != subject.metadata.generation or reason not in _CARRIED_OUT:
+    ready = _ready(status)
+    if ready is None or status.get("observedGeneration") != subject.metadata.generation:
+        return True
+    if ready["status"] != "True" and ready["reason"] not in _CARRIED_OUT:
         return True
     if isinstance(subject, AccessGrant):
         # Time has passed its notBefore or expiresAt since.
-        return is_active(subject.spec, now) == (reason in _INACTIVE)
+        return is_active(subject.spec, now) == (ready["reason"] in _INACTIVE)
     return False
 
 
-def _ready_reason(status: Mapping[str, Any]) -> str | None:
-    for one in status.get("conditions") or []:
-        if one["type"] == "Ready":
-            return str(one["reason"])
-    return None
+def _ready(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return next((one for one in status.get("conditions") or [] if one["type"] == "Ready"), None)

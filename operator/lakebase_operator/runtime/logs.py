@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -47,7 +47,7 @@ class Redactor:
         self._values[value] = None
         while len(self._values) > MAX_SECRETS:
             del self._values[next(iter(self._values))]
-        # As it is, and as it looks inside a JSON text; the longest first, as one may be part of another.
+        # As it is, and as it looks in Python's and in JSON's quotes; the longest first, as one may be part of another.
         forms = {form for one in self._values for form in (one, json.dumps(one)[1:-1], repr(one)[1:-1])}
         self._known = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
 
@@ -69,8 +69,12 @@ class _Json(JsonFormatter):
         )
         self._redact = redact
 
-    def format(self, record: logging.LogRecord) -> str:
-        return self._redact(super().format(record))
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Before it becomes JSON, which would disguise a secret that has a quote in it."""
+        return {
+            name: value if value is None or isinstance(value, bool | int | float) else self._redact(str(value))
+            for name, value in super().process_log_record(log_data).items()
+        }
 
 
 class _Plain(logging.Formatter):

@@ -111,9 +111,11 @@ class Narrator:
     def _fail(self, text: str, expected: str, seen: str) -> None:
         self.failed += 1
         self._print(f"  [red]✗[/] {escape(text)}")
-        self._print(f"      expected: {escape(expected)}")
-        self._print(f"      seen:     {escape(seen)}")
-        self._print(f"      logs:     {escape(str(self._logs))}")
+        for label, told in (("expected", expected), ("seen", seen), ("logs", str(self._logs))):
+            first, *others = told.splitlines() or [""]
+            self._print(f"      {label + ':':<10}{escape(first)}")
+            for line in others:
+                self._print(f"      {'':<10}{escape(line)}")
 
     def _print(self, markup: str) -> None:
         self._console.print(markup, highlight=False, soft_wrap=True)

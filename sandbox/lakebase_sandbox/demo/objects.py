@@ -12,6 +12,9 @@ Object: TypeAlias = Mapping[str, Any]
 
 KINDS = "lbc,pgr,um,ag"
 
+_MAX_NAMED = 4
+"""Objects that are told one by one where many are not as they should be."""
+
 
 class Objects:
     """Reads the objects of one namespace with kubectl.
@@ -75,4 +78,5 @@ def all_ready(items: list[Object], *, count: int) -> Observation:
     waiting = [look.seen for look in looks if not look.holds]
     if len(items) != count:
         waiting.insert(0, f"{len(items)} objects instead of {count}")
-    return Observation(not waiting, "; ".join(waiting) or "all are ready")
+    more = [f"and {len(waiting) - _MAX_NAMED} more"] if len(waiting) > _MAX_NAMED else []
+    return Observation(not waiting, "\n".join([*waiting[:_MAX_NAMED], *more]) or "all are ready")

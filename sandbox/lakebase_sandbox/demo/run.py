@@ -1,6 +1,7 @@
 """From nothing to a sandbox, through the story, and back to nothing."""
 
 import shlex
+import shutil
 import signal
 import time
 
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from lakebase_sandbox.demo.manifests import NAMESPACE
 from lakebase_sandbox.demo.narrator import Narrator
-from lakebase_sandbox.demo.stage import Stage
+from lakebase_sandbox.demo.stage import Stage, demo_directory
 from lakebase_sandbox.demo.story import Story
 from lakebase_sandbox.lifecycle import Sandbox
 from lakebase_sandbox.progress import Progress
@@ -57,3 +58,4 @@ def _take_down(sandbox: Sandbox) -> None:
             # The cluster outlives the operator, without which its objects could not be deleted.
             Kubectl(session.cluster.kubeconfig).run("delete", "namespace", NAMESPACE, "--ignore-not-found")
         sandbox.down()
+    shutil.rmtree(demo_directory(sandbox), ignore_errors=True)

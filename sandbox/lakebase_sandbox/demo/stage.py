@@ -32,6 +32,11 @@ _TARGETS = {MARKETING: "autoscaling", MARKETING_DB: "provisioned"}
 """The sandbox's targets, by the name of the connection that leads to them."""
 
 
+def demo_directory(sandbox: Sandbox) -> Path:
+    """Where the manifests are written as they are applied, secrets included."""
+    return sandbox.state.root / "demo"
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A running sandbox.
@@ -79,7 +84,7 @@ class Stage:
                 for connection, target in _TARGETS.items()
             },
             manifests={**quickstart, "15-sandbox-ca.yaml": [ca_secret(surroundings)]},
-            directory=sandbox.state.root / "demo",
+            directory=demo_directory(sandbox),
             helm=sandbox.state.bin / "helm",
             kubeconfig=session.cluster.kubeconfig,
         )

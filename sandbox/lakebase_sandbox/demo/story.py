@@ -1,5 +1,6 @@
 """The story of the demo: what is declared becomes live access, stays it, and ends when it should."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -45,11 +46,17 @@ class Story:
     stage: Stage
 
     def tell(self) -> None:
-        """All chapters. A chapter that cannot go on counts as one failed check, and the next one is told."""
+        """All chapters, but only the first part if what they are about does not come to be."""
         for title, chapter in (
             ("Installed with Helm", self.installed),
             ("Two Lakebase databases with the data of an application", self.sample_data),
             ("Access is declared", self.declared),
+        ):
+            self._tell(title, chapter)
+        if self.narrator.failed:
+            self.narrator.say("The rest is about these objects, so it is not told.")
+            return
+        for title, chapter in (
             ("Everybody can do what was declared, and nothing else", self.access),
             ("A grant is edited while a session is open", self.edited),
             ("Somebody changes grants by hand", self.by_hand),
@@ -57,12 +64,16 @@ class Story:
             ("A grant expires", self.expired),
             ("A grant is deleted", self.deleted),
         ):
-            self.narrator.chapter(title)
-            try:
-                chapter()
-            except (SandboxError, UnexpectedError, psycopg.Error):
-                with self.narrator.check(f"{title}: told to the end"):
-                    raise
+            self._tell(title, chapter)
+
+    def _tell(self, title: str, chapter: Callable[[], None]) -> None:
+        """One chapter. If it cannot go on, that counts as a failed check, and the next one may be told."""
+        self.narrator.chapter(title)
+        try:
+            chapter()
+        except (SandboxError, UnexpectedError, psycopg.Error):
+            with self.narrator.check("the chapter is told to its end"):
+                raise
 
     # -- what is there -------------------------------------------------------------------------------------------
 

@@ -146,6 +146,8 @@ class Gateway:
                 await session.run()
         except (OSError, EOFError, ssl.SSLError, ProtocolError, TimeoutError) as error:
             logger.debug("connection ended: %s", error)
+        except Exception:
+            logger.exception("a connection failed")
         finally:
             self._sessions.discard(session)
             session.end()

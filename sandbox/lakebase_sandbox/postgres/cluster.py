@@ -5,10 +5,20 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 from lakebase_sandbox.postgres.directories import give_to_server, server_account, temporary_root
 from lakebase_sandbox.postgres.installation import wheel_installation
+
+_INITDB_OPTIONS = (
+    "--encoding=UTF8",
+    "--locale=C.UTF-8",
+    "--auth=trust",
+    "--no-sync",
+    "--no-instructions",
+    "--wal-segsize=1",  # MB; there is less to copy then
+)
 
 
 def new_cluster(version: int, superuser: str, data_directory: Path) -> None:
@@ -49,7 +59,8 @@ def copy_cluster(
 def _template(version: int, superuser: str) -> Path:
     installation = wheel_installation(version)
     build = (installation / "bin" / "postgres").stat()
-    template = temporary_root() / f"cluster-{version}-{superuser}-1-{build.st_size}-{int(build.st_mtime)}"
+    made_of = f"{superuser} {build.st_size} {build.st_mtime_ns} {_INITDB_OPTIONS}"
+    template = temporary_root() / f"cluster-{version}-{sha256(made_of.encode()).hexdigest()[:12]}"
     if template.exists():
         return template
     # Made beside its final place and moved there when complete: whoever comes first wins.
@@ -61,12 +72,7 @@ def _template(version: int, superuser: str) -> Path:
                 str(installation / "bin" / "initdb"),
                 f"--pgdata={workplace / 'data'}",
                 f"--username={superuser}",
-                "--encoding=UTF8",
-                "--locale=C.UTF-8",
-                "--auth=trust",
-                "--no-sync",
-                "--no-instructions",
-                "--wal-segsize=1",  # MB: less to copy
+                *_INITDB_OPTIONS,
             ]
         )
         with suppress(OSError):  # another process was quicker

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,13 +14,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
-import psutil
 import psycopg
 from psycopg import sql
 
 from lakebase_sandbox.postgres import lakebase
 from lakebase_sandbox.postgres.cluster import copy_cluster, new_cluster, server_environment
-from lakebase_sandbox.postgres.directories import give_to_server, server_account, usable_directory
+from lakebase_sandbox.postgres.directories import ServerDirectory, give_to_server, server_account
 from lakebase_sandbox.postgres.identities import OPERATOR, PROJECT_OWNER, Identity, identities_json
 from lakebase_sandbox.postgres.installation import private_installation
 
@@ -67,8 +65,7 @@ class PostgresServer:
         owner: the identity that owns the project and `databricks_postgres`.
         operator: the service principal prepared for the operator: LOGIN CREATEROLE, inheriting member of
             `databricks_superuser` without SET or ADMIN. None prepares none.
-        directory: where everything of this server lives. It is emptied at the start and, unlike the temporary
-            directory that is used without it, left in place at the end.
+        log_directory: where the server's log goes and stays; None: it goes with the server.
         settings: configuration parameters over `DEFAULT_SETTINGS`.
         copy_of: a running server to start as a copy of, instead of as a new cluster.
 
@@ -84,7 +81,7 @@ class PostgresServer:
         identities: Iterable[Identity] = (),
         owner: Identity = PROJECT_OWNER,
         operator: Identity | None = OPERATOR,
-        directory: Path | None = None,
+        log_directory: Path | None = None,
         settings: Mapping[str, str] | None = None,
         copy_of: "PostgresServer | None" = None,
     ) -> None:
@@ -97,24 +94,24 @@ class PostgresServer:
         self._owner = owner
         self._operator = operator
         self._identities = _unique([owner, *([operator] if operator else []), *identities])
-        self._given_directory = directory
+        self._log_directory = log_directory
         self._settings = {**DEFAULT_SETTINGS, **(settings or {})}
         self._copy_of = copy_of
-        self._base = Path()
+        self._base: ServerDirectory | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def data_directory(self) -> Path:
-        return self._base / "data"
+        return self._path / "data"
 
     @property
     def socket_directory(self) -> Path:
         """Where the Unix socket is that trusts whoever reaches it (the account of the server, and root)."""
-        return self._base / "run"
+        return self._path / "run"
 
     @property
     def log_path(self) -> Path:
-        return self._base / "postgres.log"
+        return (self._log_directory or self._path) / "postgres.log"
 
     @property
     def running(self) -> bool:
@@ -137,7 +134,7 @@ class PostgresServer:
             raise
 
     async def stop(self) -> None:
-        """Stop the server, ending its sessions, and remove it unless it lives in a directory that was given."""
+        """Stop the server, ending its sessions, and remove its files."""
         process, self._process = self._process, None
         if process is not None:
             atexit.unregister(process.kill)
@@ -146,8 +143,8 @@ class PostgresServer:
                     process.send_signal(request)
                 if await _ended_in_time(process):
                     break
-        if self._given_directory is None:
-            await asyncio.to_thread(shutil.rmtree, self._base, ignore_errors=True)
+        if self._base is not None:
+            await asyncio.to_thread(self._base.remove)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -215,6 +212,12 @@ class PostgresServer:
         (self._sessions_directory / str(pid)).unlink(missing_ok=True)
 
     @property
+    def _path(self) -> Path:
+        if self._base is None:
+            raise PostgresError("the server has not been started")
+        return self._base.path
+
+    @property
     def _lakebase_directory(self) -> Path:
         return self.data_directory / "lakebase"
 
@@ -224,14 +227,10 @@ class PostgresServer:
 
     def _lay_out(self) -> Path:
         """Make everything the server needs on disk; return its executable."""
-        if self._given_directory is None:
-            self._base = Path(tempfile.mkdtemp(prefix="lakebase-pg-"))
-        else:
-            self._base = usable_directory(self._given_directory)
-            stop_leftover(self.data_directory)
-            shutil.rmtree(self._base, ignore_errors=True)
-            self._base.mkdir(parents=True)
-        self._base.chmod(0o711)
+        self._base = ServerDirectory()
+        if self._log_directory is not None:
+            self._log_directory.mkdir(parents=True, exist_ok=True)
+            self.log_path.unlink(missing_ok=True)
         self.socket_directory.mkdir(mode=0o700)
         give_to_server(self.socket_directory)
         try:
@@ -253,7 +252,7 @@ class PostgresServer:
             give_to_server(self._lakebase_directory)
             give_to_server(self._sessions_directory)
             self.set_identities(self._identities)
-        return private_installation(self.version, self._base / "install")
+        return private_installation(self.version, self._path / "install")
 
     def _configure(self) -> None:
         settings = {
@@ -330,19 +329,6 @@ class PostgresServer:
 
     def _log_end(self) -> str:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-20:])
-
-
-def stop_leftover(data_directory: Path) -> None:
-    """Stop the server that a killed predecessor left running on `data_directory`, if there is one."""
-    try:
-        pid = int((data_directory / "postmaster.pid").read_text().splitlines()[0])
-        process = psutil.Process(pid)
-        if str(data_directory) not in process.cmdline():  # the id belongs to another process by now
-            return
-        process.send_signal(signal.SIGQUIT)
-        process.wait(STOP_TIMEOUT_SECONDS)
-    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
-        return
 
 
 def _unique(identities: Iterable[Identity]) -> tuple[Identity, ...]:

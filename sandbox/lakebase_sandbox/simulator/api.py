@@ -7,12 +7,20 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
 from aiohttp import web
 
 from lakebase_sandbox.simulator.caller import CALLER
 from lakebase_sandbox.simulator.database_api import DatabaseApi
 from lakebase_sandbox.simulator.directory import Entry
-from lakebase_sandbox.simulator.errors import ApiError, invalid, no_api, permission_denied, unauthenticated
+from lakebase_sandbox.simulator.errors import (
+    ApiError,
+    bad_request,
+    invalid,
+    no_api,
+    permission_denied,
+    unauthenticated,
+)
 from lakebase_sandbox.simulator.faults import Faults, MissingRight
 from lakebase_sandbox.simulator.oauth import OAuthApi
 from lakebase_sandbox.simulator.permissions import PermissionsApi
@@ -51,6 +59,8 @@ def workspace_app(workspace: Workspace) -> web.Application:
             return no_api(request.path).response()
         except web.HTTPMethodNotAllowed:
             return no_api(f"{request.method} {request.path}").response()
+        except psycopg.Error as error:
+            return bad_request(str(error).splitlines()[0]).response()
         except json.JSONDecodeError:
             return invalid("The request's body is not JSON.").response()
         except Exception:

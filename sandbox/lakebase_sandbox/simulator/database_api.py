@@ -43,6 +43,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "node_count": 1,
     "retention_window_in_days": 7,
 }
+_RESIZING = frozenset({"capacity", "node_count", "enable_readable_secondaries"})
 _UPDATABLE = frozenset({*_DEFAULTS, "stopped", "usage_policy_id", "custom_tags"})
 
 
@@ -170,6 +171,8 @@ class DatabaseApi:
                 await target.set_state(TargetState.STOPPED)
             elif not stop and target.state is TargetState.STOPPED:
                 await target.set_state(TargetState.STARTING)
+        elif _RESIZING & set(changed) and target.state is TargetState.AVAILABLE:
+            await target.set_state(TargetState.UPDATING, passing=True)
 
     async def _delete(self, request: web.Request) -> web.Response:
         instance = self._instance(request, Level.CAN_MANAGE)

@@ -68,20 +68,20 @@ class SimulatorSettings:
 
     Parameters:
         targets: the databases that exist from the start.
-        directory: where the servers' files go; None: temporary directories.
+        log_directory: where the servers' logs go and stay, one directory per target; None: nowhere.
         identities: known in the workspace from the start, besides the project owner and the operator.
         federation_policies: whose tokens are accepted for which service principal.
         client_secret: the operator's OAuth secret; None: a random one.
         operation_seconds: how long a long-running operation takes.
         reconciliation_seconds: how long an endpoint keeps its `pending_state` after an operation on it is done.
         wake_seconds: how long an IDLE endpoint takes to wake up for a connection.
-        start_seconds: how long an instance is STARTING.
+        start_seconds: how long an instance is STARTING, or UPDATING after a change of its size.
         credential_seconds: how long a database credential lives when no lifetime is asked for.
         access_token_seconds: how long a workspace access token lives.
     """
 
     targets: tuple[TargetSettings, ...] = (AutoscalingTarget(), ProvisionedTarget())
-    directory: Path | None = None
+    log_directory: Path | None = None
     identities: tuple[Identity, ...] = ()
     federation_policies: tuple[FederationPolicy, ...] = ()
     client_secret: str | None = None

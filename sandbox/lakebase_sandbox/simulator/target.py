@@ -22,7 +22,7 @@ from lakebase_sandbox.simulator.settings import AutoscalingTarget, SimulatorSett
 from lakebase_sandbox.simulator.stats import Stats, TargetStats
 
 GATEWAY_HOST = "localhost"
-SESSION_END_SECONDS = 10.0
+SESSION_END_SECONDS = 60.0
 
 
 class TargetState(StrEnum):
@@ -81,7 +81,7 @@ class Target:
         issuer: TokenIssuer,
         stats: Stats,
         tls: ssl.SSLContext,
-        data_directory: Path | None,
+        log_directory: Path | None,
         copy_of: PostgresServer | None = None,
     ) -> None:
         self.settings = settings
@@ -89,7 +89,7 @@ class Target:
             settings.postgres_version,
             superuser_grants=settings.superuser_grants,
             identities=directory.identities(),
-            directory=data_directory,
+            log_directory=log_directory,
             settings=dict(settings.settings),
             copy_of=copy_of,
         )
@@ -105,7 +105,7 @@ class Target:
         self.stats = stats.targets.setdefault(settings.name, TargetStats())
         self._all_stats = stats
         self._waking: asyncio.Task[None] | None = None
-        self._starting: asyncio.Task[None] | None = None
+        self._becoming_available: asyncio.Task[None] | None = None
         self._admin: psycopg.AsyncConnection[Any] | None = None
         self._admin_lock = asyncio.Lock()
 
@@ -153,7 +153,7 @@ class Target:
             raise
 
     async def stop(self) -> None:
-        for task in (self._waking, self._starting):
+        for task in (self._waking, self._becoming_available):
             if task is not None:
                 task.cancel()
         if hasattr(self, "gateway"):
@@ -167,13 +167,26 @@ class Target:
     ) -> list[tuple[Any, ...]]:
         """Run one statement as the bootstrap superuser in the database `postgres`; its rows, if it has any."""
         async with self._admin_lock:
-            if self._admin is None or self._admin.closed:
-                self._admin = await self.server.connect("postgres")
-            cursor = await self._admin.execute(statement, parameters)
-            return await cursor.fetchall() if cursor.description else []
+            try:
+                return await self._execute(statement, parameters)
+            except psycopg.OperationalError:
+                if self._admin is not None and not self._admin.closed:
+                    raise
+                return await self._execute(statement, parameters)  # somebody had ended the session
 
-    async def set_state(self, state: TargetState) -> None:
+    async def _execute(
+        self, statement: str | sql.SQL | sql.Composed, parameters: Any
+    ) -> list[tuple[Any, ...]]:
+        if self._admin is None or self._admin.closed:
+            self._admin = await self.server.connect("postgres")
+        cursor = await self._admin.execute(statement, parameters)
+        return await cursor.fetchall() if cursor.description else []
+
+    async def set_state(self, state: TargetState, *, passing: bool = False) -> None:
         """Put the target into a state, with what that means for its open sessions.
+
+        Parameters:
+            passing: the state gives way to AVAILABLE after a while; STARTING always does.
 
         Raises:
             ValueError: targets of this kind have no such state.
@@ -182,15 +195,15 @@ class Target:
         if state not in possible:
             names = ", ".join(sorted(possible))
             raise ValueError(f"the target '{self.name}' has no state {state}: choose one of {names}")
-        if self._starting is not None:
-            self._starting.cancel()
-            self._starting = None
+        if self._becoming_available is not None:
+            self._becoming_available.cancel()
+            self._becoming_available = None
         self.state = state
         await self.apply()
         if state not in _KEEPS_SESSIONS:
             await self.end_sessions()
-        if state is _S.STARTING:
-            self._starting = asyncio.create_task(self._become_available())
+        if passing or state is _S.STARTING:
+            self._becoming_available = asyncio.create_task(self._become_available())
 
     async def apply(self) -> None:
         """Make the gateway behave as state and faults say."""

@@ -94,7 +94,7 @@ class Workspace:
         if settings.name in self._target_names:
             raise ValueError(f"there is a target '{settings.name}' already")
         self._target_names.add(settings.name)
-        base = self.settings.directory
+        logs = self.settings.log_directory
         target = Target(
             settings,
             simulator=self.settings,
@@ -102,7 +102,7 @@ class Workspace:
             issuer=self.issuer,
             stats=self.stats,
             tls=self._tls,
-            data_directory=None if base is None else base / settings.name,
+            log_directory=None if logs is None else logs / settings.name,
             copy_of=copy_of,
         )
         try:

@@ -81,6 +81,8 @@ def connect_error(
          f"The endpoint behind {where} is disabled. Enable it."),
         (r"too many clients|remaining connection slots|Too many connections|Failed to acquire permit", TransientError,
          Reason.TOO_MANY_CONNECTIONS, f"{where} has no connection left: {text}."),
+        (r"unexpected eof|SSL SYSCALL|reset by peer|server closed the connection", TransientError, Reason.UNREACHABLE,
+         f"{where} broke the connection off: {text}."),
         (r"certificate verify failed|certificate|server does not support SSL|SSL error|sslmode|root certificate file",
          InvalidError, Reason.TLS_FAILED, f"TLS with {where} fails: {text}. Check spec.tls."),
         (r"is not allowed to connect", InvalidError, Reason.PERMISSION_DENIED, f"{where}: {text}."),

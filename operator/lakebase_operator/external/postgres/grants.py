@@ -120,9 +120,7 @@ async def compare(
     scope
         What else there is to know.
     """
-    cursor = await connection.execute(
-        with_rules("compare"), scope.parameters(owner, rules), binary=True
-    )
+    cursor = await connection.execute(with_rules("compare"), scope.parameters(owner, rules), binary=True)
     differences: list[Difference] = []
     counts = [RuleCount(0, 0)] * len(rules)
     absent: list[tuple[int, ObjectName]] = []
@@ -236,7 +234,11 @@ async def _execute(
             await connection.execute(statement.compose())
     except psycopg.Error as error:
         locked = error.sqlstate == LOCKED
-        if connection.broken or error.sqlstate in (None, "57014") or (is_concurrent_update(error) and not locked):
+        if (
+            connection.broken
+            or error.sqlstate in (None, "57014")
+            or (is_concurrent_update(error) and not locked)
+        ):
             raise
         if locked:
             await connection.execute("SET LOCAL lock_timeout = 200")  # ms; the long wait was in vain

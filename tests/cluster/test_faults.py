@@ -1,0 +1,115 @@
+"""A control plane that refuses, throttles and conflicts, and sessions that break."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.cluster.kube import Namespace, current, is_ready, message_of
+from tests.cluster.lab import Lab
+from tests.cluster.manifests import grant
+from tests.cluster.operators import Operators
+from tests.cluster.watcher import Watcher
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CONNECTION, READERS, WRITERS = "LakebaseConnection/marketing", "AccessGrant/readers", "AccessGrant/writers"
+ADVISORY_LOCK = 0x6C616B6562617365
+
+
+@pytest.mark.requirement("R-204", "R-205")
+@pytest.mark.parametrize("target", ["autoscaling", "provisioned"])
+@pytest.mark.parametrize(
+    ("status", "reason"), [(409, "ControlPlaneConflict"), (500, "ControlPlaneError"), (429, "ControlPlaneThrottled")]
+)
+async def test_a_busy_control_plane_is_asked_again_with_growing_pauses(
+    lab: Lab, there: Namespace, operators: Operators, target: str, status: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakebase_operator.external.databricks.sdk._LONGEST_PAUSE", 0.2)  # the SDK's own patience
+    operator = await operators.start()
+    sales = await lab.settled(there, target=target)
+    passes = operator.count(there.name)
+    await lab.simulator.fault(target, "http", status)
+    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    body = await there.reason(WRITERS, reason)
+    assert current(body, "Reconciling") is not None
+    body = await there.reason(CONNECTION, reason)
+    assert current(body, "Reconciling") is not None
+    assert is_ready(await there.get(READERS))
+    await asyncio.sleep(1.5)
+    assert operator.count(there.name) - passes <= 8, "no hot loop"
+    await lab.simulator.clear_faults()
+    await there.ready(WRITERS, CONNECTION)
+    assert await sales.may(sales.analysts, "INSERT")
+
+
+@pytest.mark.requirement("R-205")
+async def test_a_control_plane_that_names_a_time_is_left_alone_until_then(
+    lab: Lab, there: Namespace, operators: Operators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakebase_operator.external.databricks.sdk._LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr("lakebase_sandbox.simulator.faults.RETRY_AFTER_SECONDS", 3)
+    operator = await operators.start()
+    await lab.settled(there)
+    await lab.simulator.fault("autoscaling", "http", 429, 1)
+    from lakebase_sandbox.simulator import faults
+
+    monkeypatch.setitem(
+        faults._HTTP_ERRORS,
+        429,
+        lambda: faults.ApiError(429, "REQUEST_LIMIT_EXCEEDED", "Too many requests.", headers={"Retry-After": "3"}),
+    )
+    requests = lab.simulator.workspace.stats.requests
+    await there.annotate(CONNECTION, sync_now="1")
+    await there.reason(CONNECTION, "ControlPlaneThrottled")
+    asked, began = sum(requests.values()), time.monotonic()
+    await there.ready(CONNECTION)
+    assert time.monotonic() - began >= 2.0
+    assert sum(requests.values()) - asked <= 4, "one look and one credential, after the pause"
+    assert operator.task.done() is False
+
+
+@pytest.mark.requirement("R-92")
+async def test_a_session_that_is_ended_in_mid_work_is_replaced_and_nobody_is_alarmed(
+    lab: Lab, there: Namespace, operators: Operators, watcher: Watcher
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    async with sales.admin.transaction():
+        await sales.run("SELECT pg_advisory_xact_lock(%s)", ADVISORY_LOCK)  # holds the pass in its transaction
+        await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+
+        async def waits() -> bool:
+            return bool(
+                await sales.run(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'lakebase-operator' AND wait_event = 'advisory'"
+                )
+            )
+
+        await there.true("the pass waits for the lock", waits)
+    await there.ready(WRITERS, CONNECTION)
+    assert await sales.may(sales.analysts, "INSERT")
+    for kind, name in (("LakebaseConnection", "marketing"), ("AccessGrant", "writers")):
+        reasons = {
+            one["reason"]
+            for status in watcher.statuses(kind, there.name, name)
+            for one in status.get("conditions") or []
+            if one["type"] == "Ready"
+        }
+        assert reasons == {"Succeeded"}
+
+
+async def test_sessions_that_keep_breaking_are_said_in_the_end(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    before = await sales.acl()
+    await lab.simulator.fault("autoscaling", "drop", 8)
+    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    body = await there.until(CONNECTION, lambda body: not is_ready(body) and "tried again" in message_of(body))
+    assert current(body, "Reconciling") is not None
+    assert await sales.acl() == before, "nothing half-done is left"
+    await lab.simulator.clear_faults()
+    await there.ready(WRITERS, CONNECTION)

@@ -1,0 +1,274 @@
+"""The parts of the demo that decide, without a sandbox; and its sample data on real servers."""
+
+import asyncio
+import io
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from rich.console import Console
+
+from lakebase_sandbox.demo.database import (
+    APPLICATION,
+    Allowed,
+    Database,
+    Refused,
+    expect_allowed,
+    expect_denied,
+)
+from lakebase_sandbox.demo.manifests import (
+    QUICKSTART,
+    Surroundings,
+    adapted,
+    ca_secret,
+    find,
+    read_manifests,
+    renamed,
+    with_spec,
+    write_manifests,
+)
+from lakebase_sandbox.demo.narrator import Narrator, Observation, UnexpectedError
+from lakebase_sandbox.demo.objects import all_ready, condition, readiness, summary
+from lakebase_sandbox.errors import SandboxError
+from lakebase_sandbox.postgres import PostgresServer
+from lakebase_sandbox.simulator_process import AdminClient, Simulator, Target
+
+SURROUNDINGS = Surroundings(
+    workspace_url="https://localhost:8443",
+    client_id="the-client",
+    client_secret="the-secret",
+    ca="-----BEGIN CERTIFICATE-----",
+    ports={"autoscaling": 5001, "provisioned": 5002},
+)
+ALL = [manifest for manifests in read_manifests(QUICKSTART).values() for manifest in manifests]
+
+
+def connection(name: str) -> dict[str, Any]:
+    return adapted(find(ALL, "LakebaseConnection", name), SURROUNDINGS)
+
+
+def grant(
+    *, status: str = "True", reason: str = "Succeeded", generation: int = 1, observed: int = 1
+) -> dict[str, Any]:
+    ready = {"type": "Ready", "status": status, "reason": reason, "message": "So it is."}
+    return {
+        "kind": "AccessGrant",
+        "metadata": {"name": "readers", "generation": generation},
+        "status": {"observedGeneration": observed, "conditions": [ready]},
+    }
+
+
+def narrator() -> tuple[Narrator, io.StringIO]:
+    told = io.StringIO()
+    return Narrator(Console(file=told), Path("state/logs")), told
+
+
+# -- manifests ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "port"), [("marketing", 5001), ("marketing-db", 5002)])
+def test_a_connection_is_led_to_the_gateway_of_its_kind_of_target(name: str, port: int) -> None:
+    spec = connection(name)["spec"]
+    assert spec["workspaceURL"] == "https://localhost:8443"
+    assert spec["port"] == port
+    assert spec["auth"]["oauthM2M"]["clientID"] == "the-client"
+    assert spec["tls"] == {"caRef": {"name": "sandbox-ca", "key": "ca.crt"}}
+
+
+def test_the_ca_that_connections_name_is_in_a_secret_beside_them() -> None:
+    reference = connection("marketing")["spec"]["tls"]["caRef"]
+    secret = ca_secret(SURROUNDINGS)
+    assert secret["metadata"]["name"] == reference["name"]
+    assert secret["metadata"]["namespace"] == connection("marketing")["metadata"]["namespace"]
+    assert reference["key"] in secret["data"]
+
+
+def test_nothing_but_the_fields_of_the_connection_is_changed_for_the_sandbox() -> None:
+    for manifest in ALL:
+        changed, original = adapted(manifest, SURROUNDINGS), deepcopy(manifest)
+        if manifest["kind"] == "LakebaseConnection":
+            for one in (changed, original):
+                for field in ("workspaceURL", "port", "tls"):
+                    one["spec"].pop(field, None)
+                del one["spec"]["auth"]["oauthM2M"]["clientID"]
+        elif manifest["kind"] == "Secret":
+            assert changed["stringData"] == {"clientSecret": "the-secret"}
+            changed["stringData"] = original["stringData"]
+        assert changed == original
+
+
+def test_the_secret_of_the_quickstart_is_a_template() -> None:
+    assert find(ALL, "Secret", "lakebase-service-principal")["stringData"]["clientSecret"].startswith("<")
+
+
+def test_the_client_secret_is_not_shown_with_the_surroundings() -> None:
+    assert "the-secret" not in repr(SURROUNDINGS)
+
+
+def test_editing_and_renaming_leave_the_original_alone() -> None:
+    original = find(ALL, "AccessGrant", "research-readers")
+    before = deepcopy(original)
+    edited = renamed(with_spec(original, access="Write"), "research-writers")
+    assert (edited["metadata"]["name"], edited["spec"]["access"]) == ("research-writers", "Write")
+    assert edited["spec"]["objects"] == original["spec"]["objects"]
+    assert original == before
+
+
+def test_manifests_are_written_for_us_alone_and_read_back_as_they_were(tmp_path: Path) -> None:
+    write_manifests(tmp_path / "all.yaml", ALL)
+    assert list(yaml.safe_load_all((tmp_path / "all.yaml").read_text())) == ALL
+    assert (tmp_path / "all.yaml").stat().st_mode & 0o077 == 0
+
+
+def test_asking_for_a_manifest_that_is_not_there_says_so() -> None:
+    with pytest.raises(LookupError, match="no AccessGrant nobody"):
+        find(ALL, "AccessGrant", "nobody")
+
+
+# -- what a status says ------------------------------------------------------------------------------------------
+
+
+def test_an_object_is_ready_when_its_status_says_so_of_its_current_spec() -> None:
+    assert readiness(grant()).holds
+    assert not readiness(grant(status="False")).holds
+    assert not readiness(grant(generation=2, observed=1)).holds
+    assert not readiness({**grant(), "status": {}}).holds
+
+
+def test_a_reason_counts_only_together_with_its_status() -> None:
+    stopped = grant(status="False", reason="InstanceStopped")
+    assert readiness(stopped, status="False", reason="InstanceStopped").holds
+    assert not readiness(stopped, reason="InstanceStopped").holds
+    assert not readiness(stopped, status="False", reason="Unreachable").holds
+
+
+def test_the_summary_tells_status_reason_and_message() -> None:
+    assert summary(grant()) == "AccessGrant readers: Ready=True Succeeded: So it is."
+    assert summary(grant(generation=2)).endswith("(of an older version of its spec)")
+    assert condition(grant(), "Stalled") is None
+
+
+def test_all_are_ready_only_when_all_are_there() -> None:
+    assert all_ready([grant(), grant()], count=2).holds
+    assert all_ready([grant()], count=2).seen.startswith("1 objects instead of 2")
+    many = all_ready([grant(status="False")] * 9, count=9)
+    assert not many.holds
+    assert many.seen.endswith("and 5 more")
+
+
+# -- what a statement shows --------------------------------------------------------------------------------------
+
+DENIED = Refused("42501", "permission denied for table orders")
+BROKEN = Refused("42P01", 'relation "orders" does not exist')
+
+
+def test_who_may_is_refused_nothing() -> None:
+    expect_allowed(Allowed(), "alice", "SELECT")
+    for refused in (DENIED, BROKEN):
+        with pytest.raises(UnexpectedError, match="alice may SELECT") as error:
+            expect_allowed(refused, "alice", "SELECT")
+        assert error.value.seen == str(refused)
+
+
+def test_who_may_not_is_denied_for_lack_of_privileges_and_for_nothing_else() -> None:
+    expect_denied(DENIED, "alice", "SELECT")
+    for outcome in (Allowed(), BROKEN):
+        with pytest.raises(UnexpectedError, match="alice may not SELECT"):
+            expect_denied(outcome, "alice", "SELECT")
+
+
+# -- telling -----------------------------------------------------------------------------------------------------
+
+
+def test_the_closing_line_counts_the_checks_and_stands_alone() -> None:
+    tell, told = narrator()
+    for wrong in (None, UnexpectedError(expected="white", seen="black"), SandboxError("gone")):
+        with tell.check("the swan"):
+            if wrong:
+                raise wrong
+    tell.close()
+    assert told.getvalue().splitlines()[-1] == "1 passed, 2 failed"
+
+
+def test_a_failed_check_tells_what_was_expected_what_was_seen_and_where_the_logs_are() -> None:
+    tell, told = narrator()
+    with tell.check("the swan"):
+        raise UnexpectedError(expected="white", seen="black\nvery black")
+    assert told.getvalue().splitlines() == [
+        "  ✗ the swan",
+        "      expected: white",
+        "      seen:     black",
+        "                very black",
+        "      logs:     state/logs",
+    ]
+
+
+def test_a_mistake_in_the_demo_itself_is_not_taken_for_a_failed_check() -> None:
+    tell, _ = narrator()
+    with pytest.raises(KeyError), tell.check("the swan"):
+        raise KeyError("swan")
+    assert (tell.passed, tell.failed) == (0, 0)
+
+
+def test_square_brackets_in_what_is_told_are_no_markup() -> None:
+    tell, told = narrator()
+    tell.say("matching: [bold]")
+    assert told.getvalue() == "  matching: [bold]\n"
+
+
+def test_waiting_ends_as_soon_as_it_holds() -> None:
+    tell, _ = narrator()
+    looks = iter([Observation(False, "not yet"), Observation(True, "now")])
+    tell.wait("it holds", lambda: next(looks))
+    assert next(looks, None) is None
+
+
+def test_waiting_ends_at_its_deadline_with_what_was_seen_last() -> None:
+    tell, _ = narrator()
+    with pytest.raises(UnexpectedError, match="it holds within 0 s") as error:
+        tell.wait("it holds", lambda: Observation(False, "not yet"), seconds=0)
+    assert error.value.seen == "not yet"
+
+
+# -- the sample data ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [16, 18])
+async def test_the_sample_data_belong_to_an_ordinary_role_and_can_be_made_anew(
+    short_tmp: Path, version: int
+) -> None:
+    async with PostgresServer(version=version) as server:
+        target = Target(
+            kind="autoscaling",
+            postgres_version=version,
+            admin_dsn=server.dsn(),
+            gateway_host="localhost",
+            gateway_port=1,
+        )
+        database = Database("autoscaling", target, unused_simulator(), short_tmp)
+        for _ in range(2):
+            await asyncio.to_thread(database.load_sample_data)
+        with psycopg.connect(server.dsn()) as connection:
+            rows = connection.execute(
+                "SELECT c.relkind::text, r.rolname, r.rolsuper FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner"
+                " WHERE c.relnamespace::regnamespace::text LIKE '%-data%' AND c.relkind IN ('r', 'p', 'v', 'm', 'S')"
+            ).fetchall()
+    assert {(owner, superuser) for _, owner, superuser in rows} == {(APPLICATION, False)}
+    assert {kind for kind, _, _ in rows} == {"r", "p", "v", "m", "S"}
+
+
+def unused_simulator() -> AdminClient:
+    return AdminClient(
+        Simulator(
+            workspace_url="https://localhost:1",
+            ca_file=Path("ca.crt"),
+            client_id="",
+            client_secret="",
+            admin_url="http://localhost:1",
+            admin_token="",
+            targets={},
+        )
+    )
