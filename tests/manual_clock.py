@@ -34,9 +34,9 @@ class ManualClock:
         return self.elapsed
 
     async def sleep(self, seconds: float) -> None:
-        over = asyncio.get_running_loop().create_future()
-        self.call_later(seconds, lambda: over.done() or over.set_result(None))
-        await over
+        over = asyncio.Event()
+        self.call_later(seconds, over.set)
+        await over.wait()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> ManualTimer:
         timer = ManualTimer(callback)

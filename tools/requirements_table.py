@@ -1,38 +1,53 @@
-"""Writes docs/requirements.md: each numbered requirement with the tests that show it, read from the tests themselves.
+"""Writes docs/requirements.md: each numbered requirement with the tests that show it, as pytest collects them.
 
-A test names what it shows: ``@pytest.mark.requirement("R-31", "R-32")``, on a function, a class or (``pytestmark``) a module.
+A test names what it shows: ``@pytest.mark.requirement("R-31", "R-32")``, on a function, a class, a module or a parameter.
 ``--check`` writes nothing and fails if the table is not up to date.
 """
 
-import ast
+import contextlib
+import io
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "docs" / "requirements.yaml"
 TABLE = ROOT / "docs" / "requirements.md"
 
-Marked = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+class Collected:
+    """Asks pytest which tests there are, and which requirements they name."""
+
+    def __init__(self) -> None:
+        self.shown: defaultdict[str, set[str]] = defaultdict(set)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Called by pytest with all tests."""
+        for item in items:
+            name = getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ")
+            test = f"`{item.path.relative_to(ROOT)}` {name}"
+            for mark in item.iter_markers("requirement"):
+                for number in mark.args:
+                    self.shown[number].add(test)
 
 
 def main() -> int:
     """Write the table, or compare it."""
     texts: dict[str, str] = yaml.safe_load(TEXTS.read_text())
-    shown: dict[str, list[str]] = defaultdict(list)
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for requirement, test in _tests(path):
-            shown[requirement].append(test)
-    if unknown := sorted(set(shown) - set(texts)):
-        print(
-            f"Tests name requirements that {TEXTS.name} does not have: {', '.join(unknown)}", file=sys.stderr
-        )
+    collected, output = Collected(), io.StringIO()
+    with contextlib.redirect_stdout(output):
+        code = pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[collected])
+    if code != pytest.ExitCode.OK:
+        print(output.getvalue(), file=sys.stderr)
         return 1
-    table = _table(texts, shown)
+    if unknown := sorted(set(collected.shown) - set(texts)):
+        print(f"Tests name requirements that {TEXTS.name} does not have: {', '.join(unknown)}", file=sys.stderr)
+        return 1
+    table = _table(texts, collected.shown)
     if "--check" not in sys.argv[1:]:
         TABLE.write_text(table)
         return 0
@@ -42,47 +57,7 @@ def main() -> int:
     return 0
 
 
-def _tests(path: Path) -> Iterator[tuple[str, str]]:
-    """Pairs of requirement and test in one file."""
-    tree = ast.parse(path.read_text(), str(path))
-    of_module = [number for node in tree.body if _is_pytestmark(node) for number in _numbers([node.value])]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            of_class = _numbers(node.decorator_list)
-            for inner in node.body:
-                if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
-                    inner.decorator_list += [
-                        mark for mark in node.decorator_list if set(_numbers([mark])) & set(of_class)
-                    ]
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-            for number in dict.fromkeys([*of_module, *_numbers(node.decorator_list)]):
-                yield (
-                    number,
-                    f"`{path.relative_to(ROOT)}` {node.name.removeprefix('test_').replace('_', ' ')}",
-                )
-
-
-def _is_pytestmark(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and any(
-        isinstance(target, ast.Name) and target.id == "pytestmark" for target in node.targets
-    )
-
-
-def _numbers(expressions: Iterable[ast.AST]) -> list[str]:
-    """The arguments of each ``…mark.requirement(…)`` in the expressions."""
-    return [
-        argument.value
-        for expression in expressions
-        for call in ast.walk(expression)
-        if isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Attribute)
-        and call.func.attr == "requirement"
-        for argument in call.args
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
-    ]
-
-
-def _table(texts: dict[str, str], shown: dict[str, list[str]]) -> str:
+def _table(texts: dict[str, str], shown: dict[str, set[str]]) -> str:
     numbers = sorted(texts, key=lambda number: int(re.sub(r"\D", "", number)))
     done = sum(number in shown for number in numbers)
     lines = [
@@ -97,7 +72,7 @@ def _table(texts: dict[str, str], shown: dict[str, list[str]]) -> str:
         "|---|---|---|",
     ]
     for number in numbers:
-        tests = "<br>".join(sorted(shown.get(number, []))) or "-"
+        tests = "<br>".join(sorted(shown.get(number, ()))) or "-"
         text = texts[number].replace("|", r"\|")
         lines.append(f"| {number} | {text} | {tests} |")
     return "\n".join(lines) + "\n"

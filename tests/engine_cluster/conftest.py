@@ -47,7 +47,11 @@ async def there(kubeconfig: Path, namespace: str) -> AsyncIterator[Cluster]:
     """The test's own namespace."""
     async with await KubeClient.connect(str(kubeconfig)) as client:
         cluster = Cluster(client, namespace)
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"team": "data"}}}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": namespace, "labels": {"team": "data"}},
+        }
         await cluster.send("POST", "/api/v1/namespaces", body)
         yield cluster
         await cluster.send("DELETE", f"/api/v1/namespaces/{namespace}")

@@ -74,7 +74,9 @@ class Cluster:
         except Gone:
             return None
 
-    async def put_secret(self, name: str, values: dict[str, str], labels: dict[str, str] | None = None) -> Body:
+    async def put_secret(
+        self, name: str, values: dict[str, str], labels: dict[str, str] | None = None
+    ) -> Body:
         """Create or change a Secret."""
         path = f"/api/v1/namespaces/{self.namespace}/secrets"
         body = {"metadata": {"name": name, "labels": labels or {}}, "stringData": values}
@@ -189,7 +191,9 @@ async def running(configured: Settings, notes: Notes, *, primed: bool = True) ->
     try:
         if primed:
             waiting = asyncio.create_task(operator.primed.wait())
-            done, _ = await asyncio.wait({task, waiting}, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {task, waiting}, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED
+            )
             if task in done:
                 task.result()
             assert waiting in done, "not primed"

@@ -1,6 +1,7 @@
 """Requests to the real API server."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,12 @@ async def test_a_list_comes_in_pages_of_one_moment_without_managed_fields(
 
 async def test_a_status_is_replaced_as_a_whole(there: Cluster, kube: KubeObjects) -> None:
     body = await there.create(there.grant("g"))
-    await kube.replace_status(GRANT, meta(body), {"observedGeneration": 1, "objects": 7, "grants": {"wanted": 1, "held": 1}})
-    written = await kube.replace_status(GRANT, meta(body), {"observedGeneration": 1, "grants": {"wanted": 2, "held": 0}})
+    await kube.replace_status(
+        GRANT, meta(body), {"observedGeneration": 1, "objects": 7, "grants": {"wanted": 1, "held": 1}}
+    )
+    written = await kube.replace_status(
+        GRANT, meta(body), {"observedGeneration": 1, "grants": {"wanted": 2, "held": 0}}
+    )
     assert written is not None
     assert written["status"] == {"observedGeneration": 1, "grants": {"wanted": 2, "held": 0}}
     assert (await there.get(GRANT, "g") or {})["status"] == written["status"]
@@ -58,7 +63,9 @@ async def test_the_status_of_an_object_that_is_gone_is_dropped(there: Cluster, k
     assert await kube.replace_status(GRANT, meta(body), {"observedGeneration": 1}) is None
 
 
-async def test_the_status_of_an_object_does_not_land_on_its_successor(there: Cluster, kube: KubeObjects) -> None:
+async def test_the_status_of_an_object_does_not_land_on_its_successor(
+    there: Cluster, kube: KubeObjects
+) -> None:
     old = await there.create(there.grant("g"))
     await there.delete(GRANT, "g")
     new = await there.create(there.grant("g"))
@@ -196,7 +203,9 @@ async def test_no_answer_is_a_transient_error_and_is_counted(tmp_path: Path, kub
     closed = type(endpoint)("https://127.0.0.1:1", endpoint.ca)
     write_kubeconfig(nobody, closed, user="x", token="x")
     told: list[tuple[str, str]] = []
-    async with await KubeClient.connect(str(nobody), on_request=lambda op, out, _: told.append((op, out))) as client:
+    async with await KubeClient.connect(
+        str(nobody), on_request=lambda op, out, _: told.append((op, out))
+    ) as client:
         with pytest.raises(TransientError, match="list accessgrants"):
             async for _ in KubeObjects(client).pages(GRANT):
                 pass
@@ -219,7 +228,7 @@ async def test_a_kubeconfig_that_is_rewritten_is_read_again(
         with pytest.raises(KubeError) as caught:
             await KubeObjects(client).namespace_labels(there.namespace)
         assert caught.value.status == 401
-        own.write_text(kubeconfig.read_text())
+        shutil.copy(kubeconfig, own)
         assert await KubeObjects(client).namespace_labels(there.namespace) is not None
 
 
@@ -272,7 +281,9 @@ async def test_a_condition_keeps_its_time_until_its_status_changes(there: Cluste
     other = {"conditions": verdict(Verdict.RECONCILING, Reason.UNREACHABLE, "no answer")}
     await writing.writer.write(StatusUpdate(GRANT, known, other))
     status = (await there.get(GRANT, "g") or {})["status"]
-    assert [(one["reason"], one["lastTransitionTime"]) for one in status["conditions"]] == [("Unreachable", first)] * 2
+    assert [(one["reason"], one["lastTransitionTime"]) for one in status["conditions"]] == [
+        ("Unreachable", first)
+    ] * 2
     await writing.writer.write(StatusUpdate(GRANT, known, READY))
     (ready,) = (await there.get(GRANT, "g") or {})["status"]["conditions"]
     assert ready["lastTransitionTime"] > first
@@ -307,7 +318,10 @@ async def test_two_passes_that_contribute_to_one_status_do_not_overwrite_each_ot
         def make(previous: Body) -> Body:
             roles = [one for one in previous.get("roles", []) if one["connection"] != connection]
             roles.append({"connection": connection, "role": "alice", "state": "Resolved"})
-            return {"conditions": READY["conditions"], "roles": sorted(roles, key=lambda one: one["connection"])}
+            return {
+                "conditions": READY["conditions"],
+                "roles": sorted(roles, key=lambda one: one["connection"]),
+            }
 
         return StatusUpdate("UserMapping", known, make)
 

@@ -17,11 +17,12 @@ from lakebase_operator.api.base import FINALIZER
 from lakebase_operator.domain.status import Verdict, verdict
 from lakebase_operator.engine.catalog import key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
+from lakebase_operator.external.kube.client import MERGE_PATCH
 from lakebase_operator.external.kube.leader import LeadershipLostError
 from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.external.kube.status_writer import StatusUpdate
 from lakebase_operator.reconcilers.services import Services
-from lakebase_sandbox.cluster.kubeconfig import Endpoint, read_endpoint, write_kubeconfig
+from lakebase_sandbox.cluster.kubeconfig import read_endpoint, write_kubeconfig
 from tests.engine_cluster.harness import Body, Cluster, Notes, eventually, running, settings
 from tests.engine_cluster.proxy import Proxy
 
@@ -44,7 +45,9 @@ async def test_the_first_pass_sees_everything_that_is_there(there: Cluster, kube
     assert notes.closed
 
 
-async def test_a_change_of_any_object_brings_a_pass_that_knows_what_changed(there: Cluster, kubeconfig: Path) -> None:
+async def test_a_change_of_any_object_brings_a_pass_that_knows_what_changed(
+    there: Cluster, kubeconfig: Path
+) -> None:
     await there.create(there.connection())
     notes = Notes()
     async with running(settings(kubeconfig, there.namespace), notes):
@@ -56,7 +59,9 @@ async def test_a_change_of_any_object_brings_a_pass_that_knows_what_changed(ther
         await there.delete(GRANT, "g")
         await eventually(notes.saw(there.key()), "a pass that does not see it any more")
         count = len(notes.passes)
-        await there.patch(CONNECTION, "marketing", {"metadata": {"annotations": {"lakebase.dev/sync-now": "1"}}})
+        await there.patch(
+            CONNECTION, "marketing", {"metadata": {"annotations": {"lakebase.dev/sync-now": "1"}}}
+        )
         await eventually(lambda: len(notes.passes) > count, "a pass because it was asked for")
         assert notes.passes[-1].dirty.full
 
@@ -89,7 +94,9 @@ async def test_every_connection_is_worked_on_by_itself(there: Cluster, kubeconfi
     async with running(settings(kubeconfig, there.namespace, workers=2), notes):
         for number in range(3):
             await there.create(there.grant(f"r{number}", "research"))
-            await eventually(notes.saw(there.key("research"), *(f"r{n}" for n in range(number + 1))), "research")
+            await eventually(
+                notes.saw(there.key("research"), *(f"r{n}" for n in range(number + 1))), "research"
+            )
         assert len(notes.of(there.key("marketing"))) == 1
         stuck.set()
 
@@ -203,7 +210,9 @@ async def read_secrets(services: Services, key: ConnectionKey) -> None:
 
 
 @pytest.mark.requirement("R-68")
-async def test_a_labelled_secret_that_changes_brings_a_full_pass_at_once(there: Cluster, kubeconfig: Path) -> None:
+async def test_a_labelled_secret_that_changes_brings_a_full_pass_at_once(
+    there: Cluster, kubeconfig: Path
+) -> None:
     label = {"lakebase.dev/watched": "true"}
     await there.put_secret("marketing-login", {"password": "old"}, label)
     await there.create(there.connection())
@@ -281,7 +290,12 @@ async def test_what_a_silent_watch_does_not_say_is_found_by_a_list(
     await there.create_many([there.grant(name) for name in ("stays", "goes", "edited")])
     notes = Notes()
     async with proxy_to(kubeconfig) as proxy:
-        configured = settings(through(proxy, kubeconfig, tmp_path), there.namespace, resync_seconds=1, kubernetes_timeout_seconds=2)
+        configured = settings(
+            through(proxy, kubeconfig, tmp_path),
+            there.namespace,
+            resync_seconds=1,
+            kubernetes_timeout_seconds=2,
+        )
         async with running(configured, notes):
             await eventually(notes.saw(there.key(), "stays", "goes", "edited"), "the first pass")
             await eventually(lambda: proxy.accepted >= 5, "the watches")
@@ -358,26 +372,27 @@ async def test_an_operator_that_loses_its_lease_ends_at_once(there: Cluster, kub
     notes = Notes(act=hangs)
     configured = settings(kubeconfig, there.namespace, **QUICK, shutdown_grace_seconds=30)
     lease = f"/apis/coordination.k8s.io/v1/namespaces/{there.namespace}/leases/lakebase-operator"
-    with pytest.raises(LeadershipLostError, match="somebody-else"):
+
+    async def robbed() -> None:
         async with running(configured, notes):
             await eventually(lambda: bool(notes.passes), "a pass")
+            theft = {"spec": {"holderIdentity": "somebody-else"}}
             await there.client.request(
-                "PATCH",
-                lease,
-                operation="steal",
-                body={"spec": {"holderIdentity": "somebody-else"}},
-                content_type="application/merge-patch+json",
+                "PATCH", lease, operation="steal", body=theft, content_type=MERGE_PATCH
             )
             await asyncio.wait_for(cut.wait(), 5)
+
+    with pytest.raises(LeadershipLostError, match="somebody-else"):
+        await robbed()
 
 
 @pytest.mark.parametrize("fault", ["freeze", "refuse"])
 async def test_an_operator_that_cannot_renew_its_lease_ends_before_another_takes_over(
     there: Cluster, kubeconfig: Path, tmp_path: Path, fault: str
 ) -> None:
-    async with proxy_to(kubeconfig) as proxy:
-        configured = settings(through(proxy, kubeconfig, tmp_path), there.namespace, **QUICK)
-        with pytest.raises(LeadershipLostError):
+    async def cut_off() -> None:
+        async with proxy_to(kubeconfig) as proxy:
+            configured = settings(through(proxy, kubeconfig, tmp_path), there.namespace, **QUICK)
             async with running(configured, Notes()) as operator:
                 proxy.refusing = True
                 if fault == "freeze":
@@ -387,6 +402,9 @@ async def test_an_operator_that_cannot_renew_its_lease_ends_before_another_takes
                 started = time.monotonic()
                 await eventually(lambda: not operator.primed.is_set(), "its end")
                 assert time.monotonic() - started < QUICK["lease_duration_seconds"] + 1
+
+    with pytest.raises(LeadershipLostError):
+        await cut_off()
 
 
 # -- probes, rights, ending --------------------------------------------------------------------------------------------
@@ -405,7 +423,9 @@ async def test_probes_and_metrics_tell_how_it_goes(there: Cluster, kubeconfig: P
     async with running(settings(kubeconfig, there.namespace), notes) as operator:
         await eventually(lambda: bool(notes.passes), "a pass")
         port = operator.probes.port
-        assert (await probe(port, "healthz"), await probe(port, "readyz"), await probe(port, "metrics")) == (200,) * 3
+        assert (await probe(port, "healthz"), await probe(port, "readyz"), await probe(port, "metrics")) == (
+            200,
+        ) * 3
         text = operator.metrics.exposition().decode()
         assert 'lakebase_operator_passes_total{result="Success"} 1.0' in text
         assert 'lakebase_operator_objects{kind="AccessGrant",ready="Unknown"} 1.0' in text
@@ -421,7 +441,10 @@ RULES: list[Body] = [
     },
     {
         "apiGroups": ["lakebase.dev"],
-        "resources": [f"{one}/status" for one in ("lakebaseconnections", "postgresroles", "usermappings", "accessgrants")],
+        "resources": [
+            f"{one}/status"
+            for one in ("lakebaseconnections", "postgresroles", "usermappings", "accessgrants")
+        ],
         "verbs": ["patch"],
     },
     {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
@@ -519,7 +542,9 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize(("length", "ends"), [("1", True), ("600", False)])
-async def test_the_process_ends_cleanly_on_sigterm(there: Cluster, kubeconfig: Path, length: str, ends: bool) -> None:
+async def test_the_process_ends_cleanly_on_sigterm(
+    there: Cluster, kubeconfig: Path, length: str, ends: bool
+) -> None:
     """A running pass may end; one that takes too long is cut off."""
     await there.create(there.connection())
     environment = {

@@ -72,7 +72,9 @@ class _Json(JsonFormatter):
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Before it becomes JSON, which would disguise a secret that has a quote in it."""
         return {
-            name: value if value is None or isinstance(value, bool | int | float) else self._redact(str(value))
+            name: value
+            if value is None or isinstance(value, bool | int | float)
+            else self._redact(str(value))
             for name, value in super().process_log_record(log_data).items()
         }
 

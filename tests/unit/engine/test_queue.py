@@ -154,9 +154,7 @@ def test_a_pause_stays_within_its_jitter(failures: int, seed: int) -> None:
     assert exact * 0.8 <= backoff.delay(failures, random.Random(seed)) <= exact * 1.2
 
 
-async def test_depth_and_age_tell_how_long_ready_keys_wait(
-    queue: WorkQueue[str], clock: ManualClock
-) -> None:
+async def test_depth_and_age_tell_how_long_ready_keys_wait(queue: WorkQueue[str], clock: ManualClock) -> None:
     queue.add("drift", after=600)
     assert (queue.depth, queue.oldest) == (0, 0.0)
     queue.add("a")

@@ -40,13 +40,18 @@ class Passes:
         finally:
             self.running[key] -= 1
 
+    async def aclose(self) -> None:
+        """There is nothing to let go of."""
+
 
 class Listener(NullObserver):
     def __init__(self) -> None:
         self.results: list[tuple[ConnectionKey, str]] = []
+        self.heard = asyncio.Event()
 
     def pass_finished(self, key: ConnectionKey, result: str, seconds: float) -> None:
         self.results.append((key, result))
+        self.heard.set()
 
 
 @dataclass
@@ -63,11 +68,11 @@ class Bench:
 
 @asynccontextmanager
 async def running(
-    act: Callable[[ConnectionKey], Awaitable[Outcome]], *, workers: int = 4, timeout: float = 900
+    act: Callable[[ConnectionKey], Awaitable[Outcome]], *, workers: int = 4, pass_timeout: float = 900
 ) -> AsyncIterator[Bench]:
     clock, catalog, listener, passes = ManualClock(), Catalog(), Listener(), Passes(act)
     queue: WorkQueue[ConnectionKey] = WorkQueue(clock, debounce=0.05, backoff=Backoff(1, 60, 0))
-    runner = Runner(queue, catalog, passes, clock, observer=listener, workers=workers, timeout=timeout)
+    runner = Runner(queue, catalog, passes, clock, observer=listener, workers=workers, timeout=pass_timeout)
     task = asyncio.create_task(runner.run())
     await settle()
     try:
@@ -137,7 +142,13 @@ async def test_a_success_ends_the_growing_of_the_pauses() -> None:
         assert bench.queue.failures(A) == 0
         bench.queue.add(A, after=0)
         await bench.clock.advance(1)
-        assert [result for _, result in bench.listener.results] == ["Error", "Error", "Success", "Error", "Success"]
+        assert [result for _, result in bench.listener.results] == [
+            "Error",
+            "Error",
+            "Success",
+            "Error",
+            "Success",
+        ]
 
 
 async def test_a_failure_may_say_how_long_to_wait() -> None:
@@ -163,12 +174,10 @@ async def test_a_pass_that_takes_too_long_is_cut_off_and_tried_again() -> None:
             raise
         return Outcome()
 
-    async with running(hangs, timeout=0.01) as bench:
+    async with running(hangs, pass_timeout=0.01) as bench:
         bench.queue.add(A, after=0)
         await bench.clock.advance(0)
-        async with asyncio.timeout(5):
-            while not bench.listener.results:
-                await asyncio.sleep(0.005)
+        await asyncio.wait_for(bench.listener.heard.wait(), 5)
         assert cut == [A]
         assert bench.listener.results == [(A, "Timeout")]
         assert bench.queue.failures(A) == 1
@@ -239,7 +248,7 @@ async def test_a_pass_that_outlives_its_timeout_by_far_is_unhealthy() -> None:
         await asyncio.Event().wait()
         return Outcome()
 
-    async with running(swallows_cancellation, timeout=100) as bench:
+    async with running(swallows_cancellation, pass_timeout=100) as bench:
         bench.queue.add(A)
         await bench.clock.advance(1)
         assert bench.runner.healthy

@@ -6,7 +6,15 @@ import json
 import pytest
 
 from lakebase_operator.domain.errors import InvalidError, TransientError
-from lakebase_operator.external.kube.errors import Conflict, Expired, Forbidden, Gone, KubeError, Rejected, from_answer
+from lakebase_operator.external.kube.errors import (
+    Conflict,
+    Expired,
+    Forbidden,
+    Gone,
+    KubeError,
+    Rejected,
+    from_answer,
+)
 from lakebase_operator.external.kube.parallel import side_by_side
 
 
@@ -16,9 +24,19 @@ def status(message: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(400, Rejected), (404, Gone), (409, Conflict), (410, Expired), (422, Rejected), (429, KubeError), (503, KubeError)],
+    [
+        (400, Rejected),
+        (404, Gone),
+        (409, Conflict),
+        (410, Expired),
+        (422, Rejected),
+        (429, KubeError),
+        (503, KubeError),
+    ],
 )
-def test_an_answer_becomes_a_transient_error_that_says_what_was_tried(code: int, kind: type[KubeError]) -> None:
+def test_an_answer_becomes_a_transient_error_that_says_what_was_tried(
+    code: int, kind: type[KubeError]
+) -> None:
     error = from_answer("list accessgrants", code, status("the reason"), None)
     assert type(error) is kind
     assert isinstance(error, TransientError)
@@ -66,7 +84,7 @@ async def test_failures_side_by_side_are_told_together_after_the_rest_is_done() 
             raise Conflict(409, "somebody was faster")
         done.append(number)
 
-    with pytest.raises(KubeError, match="3 of 30 things .* somebody was faster") as caught:
+    with pytest.raises(KubeError, match=r"3 of 30 things .* somebody was faster") as caught:
         await side_by_side("things", work, range(30), limit=4)
     assert len(done) == 27
     assert isinstance(caught.value.__cause__, ExceptionGroup)

@@ -15,7 +15,9 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
 
 
-def finish(status: dict[str, Any], previous: dict[str, Any] | None = None, at: datetime = NOW) -> dict[str, Any]:
+def finish(
+    status: dict[str, Any], previous: dict[str, Any] | None = None, at: datetime = NOW
+) -> dict[str, Any]:
     return complete(status, previous=previous or {}, generation=3, now=at)
 
 
@@ -54,7 +56,10 @@ def test_an_object_that_is_not_ready_is_exactly_one_of_the_two(how: Verdict) -> 
         ([condition("Ready", False, Reason.UNREACHABLE)], "exactly one"),
         ([condition("Ready", None, Reason.PENDING)], "exactly one"),
         (
-            [*verdict(Verdict.STALLED, Reason.INVALID_SPEC), condition("Reconciling", True, Reason.PROGRESSING)],
+            [
+                *verdict(Verdict.STALLED, Reason.INVALID_SPEC),
+                condition("Reconciling", True, Reason.PROGRESSING),
+            ],
             "exactly one",
         ),
         (
@@ -82,7 +87,9 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
 
 
 def test_saying_the_same_again_makes_the_same_status() -> None:
-    said = {"conditions": [*verdict(Verdict.READY, Reason.SUCCEEDED), condition("Synced", True, Reason.SUCCEEDED)]}
+    said = {
+        "conditions": [*verdict(Verdict.READY, Reason.SUCCEEDED), condition("Synced", True, Reason.SUCCEEDED)]
+    }
     first = finish(said)
     assert finish(said, first, LATER) == first
 
@@ -104,22 +111,46 @@ def test_models_and_times_become_plain_json_without_nulls() -> None:
 
 
 def test_ready_comes_first_and_long_messages_are_cut() -> None:
-    said = [condition("Synced", False, Reason.DRIFT_FOUND, "x" * 50_000), *verdict(Verdict.READY, Reason.SUCCEEDED)]
+    said = [
+        condition("Synced", False, Reason.DRIFT_FOUND, "x" * 50_000),
+        *verdict(Verdict.READY, Reason.SUCCEEDED),
+    ]
     conditions = finish({"conditions": said})["conditions"]
     assert [one["type"] for one in conditions] == ["Ready", "Synced"]
     assert len(conditions[1]["message"]) == 32768
 
 
 def test_a_transition_is_a_new_status_or_reason_but_not_a_new_message() -> None:
-    before = finish({"conditions": [*verdict(Verdict.READY, Reason.SUCCEEDED, "a"), condition("Synced", True, Reason.SUCCEEDED)]})
-    after = finish({"conditions": [*verdict(Verdict.READY, Reason.SUCCEEDED, "b"), condition("Synced", True, Reason.NO_DRIFT)]})
+    before = finish(
+        {
+            "conditions": [
+                *verdict(Verdict.READY, Reason.SUCCEEDED, "a"),
+                condition("Synced", True, Reason.SUCCEEDED),
+            ]
+        }
+    )
+    after = finish(
+        {
+            "conditions": [
+                *verdict(Verdict.READY, Reason.SUCCEEDED, "b"),
+                condition("Synced", True, Reason.NO_DRIFT),
+            ]
+        }
+    )
     assert [one["type"] for one in transitions(before, after)] == ["Synced"]
     assert [one["type"] for one in transitions({}, after)] == ["Ready", "Synced"]
 
 
-@given(how=st.sampled_from(Verdict), reason=st.sampled_from(Reason), generation=st.integers(1, 10**6), message=st.text())
+@given(
+    how=st.sampled_from(Verdict),
+    reason=st.sampled_from(Reason),
+    generation=st.integers(1, 10**6),
+    message=st.text(),
+)
 def test_every_verdict_obeys_the_rules(how: Verdict, reason: Reason, generation: int, message: str) -> None:
-    status = complete({"conditions": verdict(how, reason, message)}, previous={}, generation=generation, now=NOW)
+    status = complete(
+        {"conditions": verdict(how, reason, message)}, previous={}, generation=generation, now=NOW
+    )
     by_type = {one["type"]: one["status"] for one in status["conditions"]}
     assert status["observedGeneration"] == generation
     assert all(one["observedGeneration"] == generation for one in status["conditions"])

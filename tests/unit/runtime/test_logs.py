@@ -38,12 +38,20 @@ def logged(form: LogFormat, redactor: Redactor, *args: object, **kwargs: object)
 @pytest.mark.requirement("R-89")
 @pytest.mark.usefixtures("_keep_logging")
 @pytest.mark.parametrize("form", [LogFormat.JSON, LogFormat.PLAIN])
-def test_a_known_secret_is_hidden_in_messages_arguments_fields_and_traces(form: LogFormat, redactor: Redactor) -> None:
+def test_a_known_secret_is_hidden_in_messages_arguments_fields_and_traces(
+    form: LogFormat, redactor: Redactor
+) -> None:
     try:
         raise ValueError(f"login failed with {PASSWORD}")
     except ValueError:
         text = logged(
-            form, redactor, "as %r and %s", PASSWORD, PASSWORD, exc_info=True, extra={"connection": f"team/{PASSWORD}"}
+            form,
+            redactor,
+            "as %r and %s",
+            PASSWORD,
+            PASSWORD,
+            exc_info=True,
+            extra={"connection": f"team/{PASSWORD}"},
         )
     assert "wörd" not in text
     assert "w\\u00f6rd" not in text

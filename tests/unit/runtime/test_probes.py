@@ -94,7 +94,15 @@ async def test_what_is_observed_can_be_scraped() -> None:
     assert samples["lakebase_operator_drift_total", "Repaired"] == 2
     assert samples["lakebase_operator_credentials_total", "Renewed"] == 1
     assert samples["lakebase_operator_status_writes_total", "AccessGrant"] == 1
-    assert samples["lakebase_operator_external_request_duration_seconds_count", "Success", "databricks", "get instance"] == 1
+    assert (
+        samples[
+            "lakebase_operator_external_request_duration_seconds_count",
+            "Success",
+            "databricks",
+            "get instance",
+        ]
+        == 1
+    )
     assert any(name == "process_resident_memory_bytes" for name, *_ in samples)
 
 

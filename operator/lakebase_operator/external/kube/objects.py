@@ -28,7 +28,7 @@ MAX_NOTE = 1024
 MAX_EVENT_NAME = 63
 
 EventType = Literal["Normal", "Warning"]
-OnWrite = Callable[[str, dict[str, Any]], None]
+OnWrite = Callable[[str, dict[str, Any]], object]
 """Given the kind and the whole object as the API server answered to a write."""
 OnSecretRead = Callable[[str, str, str | None], None]
 """Given namespace, name and resourceVersion (None: absent) of a Secret that was read."""

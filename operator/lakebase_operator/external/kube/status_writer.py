@@ -16,7 +16,7 @@ from lakebase_operator.external.kube.parallel import side_by_side
 logger = logging.getLogger(__name__)
 
 Status = Mapping[str, Any]
-MakeStatus = Callable[[Status], Status]
+MakeStatus = Callable[[dict[str, Any]], Status]
 """Makes the new status from the one that is there, for a status to which several passes contribute."""
 KnownStatus = Callable[[str, str, str], dict[str, Any]]
 """The last known status by kind, namespace and name; empty if there is none."""

@@ -87,6 +87,7 @@ SELECT 'ledger', '{}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NUL
        (SELECT count(*) FROM (SELECT * FROM record WHERE grantees <> '{}') AS r
         FULL JOIN ledger l USING (class, oid, privilege, grantor)
         WHERE r.grantees IS DISTINCT FROM l.grantees)
+       + (SELECT count(*) FROM lakebase_operator.version v, own_database o WHERE v.database <> o.oid)
        + (SELECT count(*) FROM jsonb_to_recordset(%(rules)s::jsonb) AS j(class text, snapshot text)
           WHERE j.snapshot IS NOT NULL AND NOT EXISTS (
               SELECT FROM lakebase_operator.snapshots s

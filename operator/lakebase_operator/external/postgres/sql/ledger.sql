@@ -1,8 +1,10 @@
 -- The ledger: which privileges are the operator's doing, and what it has executed. Owned by the operator's role.
 CREATE SCHEMA IF NOT EXISTS lakebase_operator;
 
-CREATE TABLE IF NOT EXISTS lakebase_operator.version (number int NOT NULL);
-INSERT INTO lakebase_operator.version SELECT 1 WHERE NOT EXISTS (SELECT FROM lakebase_operator.version);
+-- database: where this was written. In a copy of the database, what it says of databases is about the original.
+CREATE TABLE IF NOT EXISTS lakebase_operator.version (number int NOT NULL, database oid NOT NULL);
+INSERT INTO lakebase_operator.version
+SELECT 1, oid FROM pg_database WHERE datname = current_database() AND NOT EXISTS (SELECT FROM lakebase_operator.version);
 
 -- One row per object, privilege and grantor: grantees in an array, 20 times smaller than a row each.
 CREATE TABLE IF NOT EXISTS lakebase_operator.held (

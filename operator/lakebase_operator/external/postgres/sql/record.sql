@@ -23,6 +23,14 @@
     GROUP BY j.snapshot, j.class
     ON CONFLICT DO NOTHING
     RETURNING 1
+), elsewhere_no_more AS (
+    -- The database is a copy: what the ledger says of databases is about the original.
+    DELETE FROM lakebase_operator.held h USING lakebase_operator.version v, own_database o
+    WHERE v.database <> o.oid AND h.class = 'DATABASE' AND h.objid <> o.oid
+    RETURNING 1
+), moved AS (
+    UPDATE lakebase_operator.version SET database = o.oid FROM own_database o WHERE database <> o.oid
+    RETURNING 1
 ), forgotten AS (
     DELETE FROM lakebase_operator.snapshots s
     WHERE s.connection = %(connection)s

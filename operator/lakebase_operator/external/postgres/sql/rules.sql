@@ -126,7 +126,9 @@ combination AS MATERIALIZED (
 ),
 ledger AS MATERIALIZED (
     SELECT class, objid AS oid, privilege, grantor, grantees
-    FROM lakebase_operator.held WHERE connection = %(connection)s
+    FROM lakebase_operator.held
+    WHERE connection = %(connection)s
+      AND (class <> 'DATABASE' OR EXISTS (SELECT FROM lakebase_operator.version JOIN own_database ON database = oid))
 ),
 interesting_grantee AS MATERIALIZED (
     SELECT DISTINCT g AS oid FROM combination c, unnest(c.grantees) AS g
