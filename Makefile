@@ -21,7 +21,7 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@touch $@
 
 setup: $(VENV)/.ready ## Make the virtual environment and build the control plane of the sandbox (once)
-	@$(BIN)/lakebase-sandbox build
+	@$(BIN)/lakebase-sandbox build > /dev/null
 
 demo: setup ## See it work: a cluster, a simulated Lakebase, the operator, and 20-odd proofs
 	@$(BIN)/lakebase-sandbox demo --state $(STATE)-demo

@@ -182,6 +182,16 @@ class Namespace:
         ]
         return sorted(about, key=lambda one: int(one["metadata"]["resourceVersion"]))
 
+    async def told(self, thing: str, reason: str) -> Body:
+        """Wait for an Event about an object (it comes after the status); gives the last one with this reason."""
+        end = time.monotonic() + DEADLINE
+        while True:
+            found = [one for one in await self.events(thing) if one["reason"] == reason]
+            if found:
+                return found[-1]
+            assert time.monotonic() < end, f"no Event {reason} about {thing}\n{self._explain()}"
+            await asyncio.sleep(0.03)
+
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     async def until(self, thing: str, condition: Condition, deadline: float = DEADLINE) -> Body:

@@ -54,6 +54,19 @@ class Database:
             await self.admin.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(PROJECT_OWNER.name)))
             await self.admin.execute(statement)
 
+    async def take(self, role: str, table: str = "sales.orders") -> None:
+        """Take everything on a table from a role by hand, whoever gave it."""
+        grantors = await self.run(
+            "SELECT DISTINCT a.grantor::regrole::text FROM pg_class, aclexplode(relacl) a"
+            " WHERE oid = %s::regclass AND a.grantee = %s::regrole",
+            table,
+            f'"{role}"',
+        )
+        for (grantor,) in grantors:
+            async with self.admin.transaction():
+                await self.admin.execute(f"SET LOCAL ROLE {grantor}")
+                await self.admin.execute(f'REVOKE ALL ON {table} FROM "{role}"')
+
     async def may(self, role: str, privilege: str, table: str = "sales.orders") -> bool:
         """Whether a role exists and holds a privilege on a table, itself."""
         rows = await self.run(

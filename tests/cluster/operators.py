@@ -153,6 +153,10 @@ class Operators:
             assert done, f"the operator was not ready within {START_DEADLINE} s\n{self.log.tail()}"
         return running
 
+    def forget(self, running: Running) -> None:
+        """This one has ended as it should."""
+        self._all.remove(running)
+
     async def end_all(self) -> None:
         """End what still runs.
 

@@ -81,7 +81,7 @@ async def test_a_session_that_is_ended_in_mid_work_is_replaced_and_nobody_is_ala
 
         async def waits() -> bool:
             return bool(
-                await sales.run(
+                await sales.target.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE application_name = 'lakebase-operator' AND wait_event = 'advisory'"
                 )

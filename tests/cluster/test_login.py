@@ -54,7 +54,8 @@ async def test_tokens_of_two_seconds_are_renewed_before_they_expire_and_stored_n
         await operator.passed(there.name, 8)
         assert not simulator.target("short").stats.refused_logins
         assert len(own.tokens) - issued > 6, "they were renewed"
-        assert all(is_ready(seen.body) for seen in watcher.history("AccessGrant", there.name, "readers")[-3:])
+        ready = [is_ready(seen.body) for seen in watcher.history("LakebaseConnection", there.name, "marketing")]
+        assert all(ready[ready.index(True) :])
         stored = "".join(watcher.lines)
         assert not any(token in stored for token in own.tokens)
         await operator.stop()

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -84,6 +84,21 @@ WRITING = re.compile(
     r"|WITH.*(INSERT INTO|DELETE FROM))",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedAccess(Access):
+    """An access whose sessions somebody may meddle with."""
+
+    on_open: Callable[[Connection], None] | None = None
+
+    async def open(self, database: str) -> Connection:
+        connection = await Access.open(self, database)
+        if self.on_open is not None:
+            self.on_open(connection)
+        return connection
+
+
 READY = Verdict.READY
 WAITING = Verdict.RECONCILING
 STALLED = Verdict.STALLED
@@ -103,6 +118,8 @@ class World:
     """The bootstrap superuser."""
     tag: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     lock_timeout: float = 10.0
+    on_open: Callable[[Connection], None] | None = None
+    """Gets each session of the operator when it is opened."""
 
     @property
     def version(self) -> int:
@@ -244,10 +261,11 @@ class World:
     def access(self) -> Access:
         """The operator's way into the server: its Unix socket, where a login counts as one with OAuth."""
         host = str(self.server.socket_directory)
-        return Access(
+        return WatchedAccess(
             PasswordLogin(self.operator, "", host),
             Server(host, self.server.port, TLSMode.REQUIRE, None, Timeouts(lock=self.lock_timeout)),
             Instance(InstanceState.AVAILABLE, host),
+            self.on_open,
         )
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
 from lakebase_operator.api import KINDS, AccessGrant, LakebaseConnection, PostgresRole, Resource, UserMapping
@@ -400,10 +400,27 @@ _METADATA = (
 
 def _read(kind: str, metadata: ObjectMeta, spec: object) -> CatalogObject:
     try:
-        return MODELS[kind].from_object({"metadata": metadata, "spec": spec, "status": _NO_STATUS[kind]})
+        read = MODELS[kind].from_object({"metadata": metadata, "spec": spec, "status": _NO_STATUS[kind]})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return Broken(kind, metadata, f"{_path(first['loc'])}: {first['msg']}")
+    _share_field_sets(read)
+    return read
+
+
+def _share_field_sets(value: object) -> None:
+    """Pydantic notes for each model which fields were given. These notes are half of its memory, and most are equal."""
+    if isinstance(value, BaseModel):
+        given = value.model_fields_set
+        object.__setattr__(value, "__pydantic_fields_set__", _FIELD_SETS.setdefault(frozenset(given), given))
+        for part in value.__dict__.values():
+            _share_field_sets(part)
+    elif isinstance(value, list):
+        for part in value:
+            _share_field_sets(part)
+
+
+_FIELD_SETS: dict[frozenset[str], set[str]] = {}
 
 
 def _path(location: tuple[int | str, ...]) -> str:

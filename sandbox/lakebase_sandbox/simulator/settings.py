@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from lakebase_sandbox.postgres import Identity
+
+_STRICT = ConfigDict(extra="forbid")  # where settings come from a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +23,8 @@ class AutoscalingTarget:
         settings: PostgreSQL configuration parameters as (name, value).
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     name: str = "autoscaling"
     project: str = "marketing"
     branch: str = "production"
@@ -31,6 +38,8 @@ class AutoscalingTarget:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvisionedTarget:
     """A database instance (`w.database`); the parameters are those of `AutoscalingTarget`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     name: str = "provisioned"
     instance: str = "marketing-db"
@@ -54,6 +63,8 @@ class FederationPolicy:
         audiences: a token must have one of these; empty: any.
         jwks: the issuer's public keys (a JWK Set as JSON). Without them signatures go unchecked.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     client_id: str
     issuer: str
@@ -79,6 +90,8 @@ class SimulatorSettings:
         credential_seconds: how long a database credential lives when no lifetime is asked for.
         access_token_seconds: how long a workspace access token lives.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     targets: tuple[TargetSettings, ...] = (AutoscalingTarget(), ProvisionedTarget())
     log_directory: Path | None = None

@@ -1,0 +1,106 @@
+"""Objects that this version cannot read: from an older version of the kinds, or from a newer one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.kube import MERGE_PATCH, Admin, Namespace, current, is_ready, message_of
+from tests.cluster.lab import Lab
+from tests.cluster.manifests import grant, manifest
+from tests.cluster.operators import Operators
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CRDS = Path(__file__).parents[2] / "crds"
+CONNECTION, READERS = "LakebaseConnection/marketing", "AccessGrant/readers"
+
+
+@asynccontextmanager
+async def anything_goes(admin: Admin, plural: str = "accessgrants") -> AsyncIterator[None]:
+    """For a while the API server takes any spec of a kind."""
+    crd = yaml.safe_load((CRDS / f"{plural}.yaml").read_text())
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.lakebase.dev"
+
+    async def versions(loose: bool) -> None:
+        strict: list[dict[str, Any]] = yaml.safe_load(yaml.safe_dump(crd["spec"]["versions"]))
+        if loose:
+            schema = strict[0]["schema"]["openAPIV3Schema"]
+            schema.pop("x-kubernetes-validations", None)
+            schema["properties"]["spec"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        await admin.request("PATCH", path, {"spec": {"versions": strict}}, MERGE_PATCH)
+
+    await versions(loose=True)
+    try:
+        yield
+    finally:
+        await versions(loose=False)
+
+
+async def put_up(there: Namespace, broken: dict[str, Any]) -> None:
+    """Apply what only the loose kind takes; it becomes loose a moment after it is told to."""
+
+    async def taken() -> bool:
+        try:
+            await there.apply(broken)
+        except AssertionError:
+            return False
+        return True
+
+    async with anything_goes(there.admin):
+        await there.true("the loose kind is served", taken)
+
+
+async def test_a_broken_grant_is_told_and_holds_up_nobody(lab: Lab, there: Namespace, operators: Operators) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    spec = {"connectionRef": {"name": "marketing"}, "database": sales.name, "subjects": 7, "objects": []}
+    await put_up(there, manifest("AccessGrant", "broken", spec))
+    body = await there.reason("AccessGrant/broken", "InvalidSpec")
+    assert current(body, "Stalled") is not None
+    assert "spec.subjects" in message_of(body)
+    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    await there.ready("AccessGrant/writers", CONNECTION)
+    assert await sales.may(sales.analysts, "INSERT")
+    await there.delete("AccessGrant/writers")
+    await there.gone("AccessGrant/writers")
+    assert not await sales.may(sales.analysts, "INSERT"), "it never held anything, so others' access may be taken back"
+    await there.delete("AccessGrant/broken")
+    await there.gone("AccessGrant/broken")
+
+
+async def test_a_grant_that_breaks_keeps_its_access_and_is_let_go_when_it_is_deleted(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    await there.ready("AccessGrant/writers")
+    broken = grant("readers", sales.analysts, database=sales.name)
+    broken["spec"]["objects"] = "everything"
+    await put_up(there, broken)
+    await there.reason(READERS, "InvalidSpec")
+    assert await sales.may(sales.analysts, "SELECT")
+    await there.delete("AccessGrant/writers")
+    body = await there.reason("AccessGrant/writers", "DeletionBlocked")
+    assert "AccessGrant " in message_of(body)
+    assert f"{there.name}/readers" in message_of(body)
+    assert await sales.may(sales.analysts, "INSERT"), "it may be declared by what cannot be read"
+    await there.delete(READERS)
+    await there.gone(READERS, "AccessGrant/writers")
+    assert not await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_broken_grant_that_is_mended_is_carried_out(lab: Lab, there: Namespace, operators: Operators) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    spec = {"connectionRef": {"name": "marketing"}, "database": sales.name, "subjects": 7, "objects": []}
+    await put_up(there, manifest("AccessGrant", "writers", spec))
+    await there.reason("AccessGrant/writers", "InvalidSpec")
+    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    await there.ready("AccessGrant/writers")
+    assert await sales.may(sales.analysts, "INSERT")
+    assert is_ready(await there.get(READERS))

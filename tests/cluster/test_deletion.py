@@ -1,0 +1,202 @@
+"""Deleting things, also where what they depend on is gone, stopped or never was."""
+
+import asyncio
+import time
+
+import pytest
+
+from lakebase_operator.api.base import FINALIZER
+from tests.cluster.kube import Namespace, current, is_ready, message_of
+from tests.cluster.lab import Lab
+from tests.cluster.manifests import grant, mapping, role
+from tests.cluster.operators import Operators
+from tests.cluster.watcher import Watcher
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CONNECTION, READERS, ROLE = "LakebaseConnection/marketing", "AccessGrant/readers", "PostgresRole/analysts"
+
+
+async def test_a_connection_that_goes_first_waits_for_grants_that_go_with_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start(deletion_grace_seconds=2)
+    sales = await lab.settled(there)
+    await there.delete(CONNECTION)
+    await there.reason(CONNECTION, "WaitingForDependents")
+    await there.delete(READERS)
+    await there.delete(ROLE)
+    await there.gone(READERS, ROLE, CONNECTION)
+    assert not await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_namespace_that_is_deleted_as_a_whole_takes_its_access_with_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    await there.apply(
+        mapping("alice", "alice@example.com"),
+        *(grant(f"more-{n}", sales.analysts, database=sales.name, privileges=["INSERT"]) for n in range(5)),
+    )
+    await there.ready(*(f"AccessGrant/more-{n}" for n in range(5)))
+    await there.admin.request("DELETE", f"/api/v1/namespaces/{there.name}")
+    end = time.monotonic() + 30
+    while await there.admin.find(f"/api/v1/namespaces/{there.name}") is not None:
+        assert time.monotonic() < end, await there.all_of("AccessGrant")
+        await asyncio.sleep(0.1)
+    assert not await sales.may(sales.analysts, "SELECT")
+    assert not await sales.may(sales.analysts, "INSERT")
+    assert not await sales.held()
+
+
+async def test_a_secret_that_goes_first_does_not_keep_access_alive(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    await there.delete("Secret/marketing-sp")
+    await there.delete("Secret/ca")
+    await there.reason(CONNECTION, "SecretNotFound")  # noticed before anything else is deleted
+    await there.delete(READERS)
+    body = await there.reason(READERS, "DeletionBlocked")
+    assert 'Secret "' in message_of(body)
+    await there.delete(CONNECTION)
+    await there.gone(READERS, CONNECTION)
+    assert not await sales.may(sales.analysts, "SELECT")
+    assert operator.task.done() is False
+
+
+async def test_a_secret_that_is_gone_since_before_the_start_blocks_with_a_reason_until_it_is_abandoned(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    await operator.stop()
+    await there.delete("Secret/marketing-sp")
+    await there.delete(READERS)
+    await there.delete(CONNECTION)
+    await operators.start()
+    for thing in (READERS, CONNECTION):
+        body = await there.reason(thing, "DeletionBlocked")
+        assert "lakebase.dev/abandon" in message_of(body)
+        assert (await there.told(thing, "DeletionBlocked"))["note"] == message_of(body)
+    await there.annotate(READERS, abandon="true")
+    await there.gone(READERS)
+    assert (await there.told(READERS, "Abandoned"))["type"] == "Warning"
+    assert await sales.may(sales.analysts, "SELECT"), "as asked, nothing was cleaned up"
+    await there.annotate(CONNECTION, abandon="true")
+    await there.gone(CONNECTION)
+
+
+async def test_a_stopped_database_keeps_the_object_and_says_why(
+    lab: Lab, there: Namespace, operators: Operators, watcher: Watcher
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there, target="provisioned")
+    await lab.simulator.set_state("provisioned", "STOPPED")
+    await there.delete(READERS)
+    body = await there.reason(READERS, "DeletionBlocked")
+    assert "The instance is stopped" in message_of(body)
+    assert FINALIZER in body["metadata"]["finalizers"]
+    assert "The instance is stopped" in (await there.told(READERS, "DeletionBlocked"))["note"]
+    after = [one for one in watcher.statuses("AccessGrant", there.name, "readers") if one["observedGeneration"] > 1]
+    assert [one["conditions"][0]["status"] for one in after] == ["False"], "the first word after it, and the only one"
+    await there.reason(CONNECTION, "InstanceStopped")
+    await lab.simulator.set_state("provisioned", "AVAILABLE")
+    await there.gone(READERS)
+    assert not await sales.may(sales.analysts, "SELECT")
+    await there.ready(CONNECTION)
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Revoke"])
+async def test_the_deletion_policy_of_a_connection_decides_about_its_grants(
+    lab: Lab, there: Namespace, operators: Operators, policy: str, watcher: Watcher
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there, deletionPolicy=policy)
+    await there.delete(CONNECTION)
+    await there.gone(CONNECTION)
+    assert await sales.may(sales.analysts, "SELECT") is (policy == "Retain")
+    body = await there.reason(READERS, "ConnectionNotFound")
+    assert current(body, "Reconciling") is not None
+    said = {
+        one["conditions"][0]["reason"]
+        for one in watcher.statuses("AccessGrant", there.name, "readers")
+        if one.get("conditions")
+    }
+    assert said == {"Succeeded", "ConnectionNotFound"}, "nothing untrue on the way"
+    assert bool(await sales.held()) is (policy == "Retain")
+
+
+async def test_a_grant_whose_connection_is_gone_goes_with_a_warning(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    await there.delete(CONNECTION)
+    await there.gone(CONNECTION)
+    await there.delete(READERS)
+    await there.gone(READERS)
+    assert (await there.told(READERS, "Abandoned"))["type"] == "Warning"
+    assert await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_connection_that_comes_back_takes_its_grants_up_again(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    await there.delete(CONNECTION)
+    await there.gone(CONNECTION)
+    await there.reason(READERS, "ConnectionNotFound")
+    before = await sales.log()
+    await there.apply(await lab.connection(there, sales))
+    await there.ready(CONNECTION, READERS)
+    assert await sales.log() == before, "it held already what is declared"
+    await there.delete(READERS)
+    await there.gone(READERS)
+    assert not await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_grant_that_never_had_a_connection_goes_at_once(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    await there.apply(grant("readers", "nobody", database="nowhere"))
+    await there.reason(READERS, "ConnectionNotFound")
+    await there.delete(READERS)
+    await there.gone(READERS)
+
+
+async def test_what_is_deleted_while_no_operator_runs_is_cleaned_up_at_its_start(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    await there.apply(role("gone", roleName=f"gone_{sales.name}", deletionPolicy="Drop"))
+    await there.ready("PostgresRole/gone")
+    await operator.stop()
+    await there.delete(READERS)
+    await there.delete("PostgresRole/gone")
+    await operators.start()
+    await there.gone(READERS, "PostgresRole/gone")
+    assert not await sales.may(sales.analysts, "SELECT")
+    assert not await sales.run("SELECT FROM pg_roles WHERE rolname = %s", f"gone_{sales.name}")
+
+
+@pytest.mark.requirement("R-215")
+async def test_a_mapping_that_is_deleted_takes_access_back(lab: Lab, there: Namespace, operators: Operators) -> None:
+    sales = await lab.database()
+    await sales.run(f"CREATE ROLE role_{sales.name} LOGIN")
+    await operators.start()
+    await there.apply(
+        await lab.connection(there, sales),
+        mapping("bob", "bob@example.com", "Explicit", postgresUsername=f"role_{sales.name}"),
+        grant("readers", "bob@example.com", database=sales.name, tables="orders"),
+    )
+    await there.ready(READERS)
+    assert await sales.may(f"role_{sales.name}", "SELECT")
+    await there.delete("UserMapping/bob")
+    await there.until(READERS, lambda body: not is_ready(body))
+    assert not await sales.may(f"role_{sales.name}", "SELECT")

@@ -1,0 +1,73 @@
+"""Access that begins and ends by the clock."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.cluster.kube import Namespace
+from tests.cluster.lab import Lab
+from tests.cluster.operators import Operators
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+READERS = "AccessGrant/readers"
+
+
+def in_seconds(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+@pytest.mark.requirement("R-197")
+async def test_access_ends_within_seconds_of_its_expiry(lab: Lab, there: Namespace, operators: Operators) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    end = datetime.now(UTC) + timedelta(seconds=2)
+    await there.spec(READERS, expiresAt=end.isoformat())
+    await there.ready(READERS)
+    assert await sales.may(sales.analysts, "SELECT")
+    await there.reason(READERS, "Expired", ready=True)
+    assert end <= datetime.now(UTC) < end + timedelta(seconds=60)
+    assert not await sales.may(sales.analysts, "SELECT")
+    assert not await sales.held()
+
+
+@pytest.mark.requirement("R-197")
+async def test_an_expiry_that_passes_while_no_operator_runs_is_carried_out_at_its_start(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    end = datetime.now(UTC) + timedelta(seconds=2)
+    await there.spec(READERS, expiresAt=end.isoformat())
+    await there.ready(READERS)
+    await operator.stop()
+    await asyncio.sleep((end - datetime.now(UTC)).total_seconds())
+    assert await sales.may(sales.analysts, "SELECT")
+    await operators.start()
+    await there.reason(READERS, "Expired", ready=True)
+    assert datetime.now(UTC) < end + timedelta(seconds=60)
+    assert not await sales.may(sales.analysts, "SELECT")
+
+
+async def test_access_begins_at_its_time(lab: Lab, there: Namespace, operators: Operators) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    begin = datetime.now(UTC) + timedelta(seconds=2)
+    await there.spec(READERS, notBefore=begin.isoformat())
+    await there.reason(READERS, "NotYetActive", ready=True)
+    assert not await sales.may(sales.analysts, "SELECT")
+    await there.reason(READERS, "Succeeded", ready=True)
+    assert datetime.now(UTC) >= begin
+    assert await sales.may(sales.analysts, "SELECT")
+
+
+async def test_an_expiry_that_is_put_off_gives_access_back(lab: Lab, there: Namespace, operators: Operators) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    await there.spec(READERS, expiresAt=in_seconds(-60))
+    await there.reason(READERS, "Expired", ready=True)
+    assert not await sales.may(sales.analysts, "SELECT")
+    await there.spec(READERS, expiresAt=in_seconds(3600))
+    await there.reason(READERS, "Succeeded", ready=True)
+    assert await sales.may(sales.analysts, "SELECT")
