@@ -116,13 +116,13 @@ class Namespace:
             query = "?fieldManager=kubectl&force=true"
             await self.admin.request("PATCH", _path(body, name) + query, body, APPLY_PATCH)
 
-    async def apply_at_once(self, manifests: Iterable[Body]) -> None:
-        """Many, side by side."""
+    async def create_at_once(self, manifests: Iterable[Body]) -> None:
+        """Many new objects, side by side."""
         waiting = iter(list(manifests))
 
         async def work() -> None:
             for body in waiting:
-                await self.apply(body)
+                await self.admin.request("POST", self.path(f"{body['kind']}/"), body)
 
         await asyncio.gather(*(work() for _ in range(16)))
 

@@ -90,8 +90,8 @@ class Database:
         return {(name, grantee, privilege): grantable for name, grantee, privilege, grantable in rows}
 
     async def held(self) -> int:
-        """Privileges that the ledger counts as the operator's."""
-        return int(await self.value("SELECT count(*) FROM lakebase_operator.held"))
+        """Privileges that the ledger counts as the operator's, per object, grantee and privilege."""
+        return int(await self.value("SELECT coalesce(sum(cardinality(grantees)), 0) FROM lakebase_operator.held"))
 
     async def log(self) -> list[tuple[str, str, str]]:
         """The change log: resources, statement, result."""

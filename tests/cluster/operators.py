@@ -21,11 +21,10 @@ START_DEADLINE = 20.0
 Build = Callable[[Services], Reconciler]
 
 
-def settings(kubeconfig: Path, **changes: Any) -> Settings:
+def settings(**changes: Any) -> Settings:
     """Settings with short times, for loopback, without a Lease unless asked for."""
     return Settings(
         **{
-            "kubeconfig": str(kubeconfig),
             "namespace": "lakebase-system",
             "bind_address": "127.0.0.1",
             "probe_port": 0,
@@ -83,9 +82,11 @@ class Running:
         """Passes over a connection that have ended."""
         return sum(one.key == ConnectionKey(namespace, name) for one in self.passes)
 
-    async def passed(self, namespace: str, more: int, name: str = "marketing", deadline: float = 30.0) -> None:
-        """Wait for so many more passes over a connection."""
-        end, wanted = time.monotonic() + deadline, self.count(namespace, name) + more
+    async def passed(
+        self, namespace: str, more: int, name: str = "marketing", *, at_least: int = 0, deadline: float = 30.0
+    ) -> None:
+        """Wait for so many more passes over a connection, or for so many in all."""
+        end, wanted = time.monotonic() + deadline, max(self.count(namespace, name) + more, at_least)
         while self.count(namespace, name) < wanted:
             assert time.monotonic() < end, (
                 f"fewer than {more} passes over {name} in {deadline} s\n{_where_workers_are()}"
@@ -137,7 +138,7 @@ class Operators:
             made = wrap(build) if wrap is not None else build
             return Counting(made(services), passes)
 
-        chosen = settings(self.kubeconfig, **changes)
+        chosen = settings(**{"kubeconfig": str(self.kubeconfig), **changes})
         operator, stop = Operator(chosen, counting), asyncio.Event()
         task = asyncio.create_task(operator.run(stop), name="operator")
         running = Running(chosen, operator, task, stop, passes)

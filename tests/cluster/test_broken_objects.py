@@ -100,7 +100,7 @@ async def test_a_broken_grant_that_is_mended_is_carried_out(lab: Lab, there: Nam
     spec = {"connectionRef": {"name": "marketing"}, "database": sales.name, "subjects": 7, "objects": []}
     await put_up(there, manifest("AccessGrant", "writers", spec))
     await there.reason("AccessGrant/writers", "InvalidSpec")
-    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    await there.patch("AccessGrant/writers", grant("writers", sales.analysts, database=sales.name, access="Write"))
     await there.ready("AccessGrant/writers")
     assert await sales.may(sales.analysts, "INSERT")
     assert is_ready(await there.get(READERS))

@@ -1,6 +1,7 @@
 """Logging in through the gateway: who gets in, with what, and what the others read."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -122,9 +123,9 @@ async def test_expiry_is_looked_at_only_at_login(simulator: LakebaseSimulator, a
     entry = simulator.workspace.directory.find(IdentityKind.USER, alice)
     assert entry is not None
     target = simulator.targets["provisioned"]
-    credential = simulator.workspace.issuer.database_credential(entry.identity, [target.resource], 0.5)
+    credential = simulator.workspace.issuer.database_credential(entry.identity, [target.resource], 3.0)
     async with await log_in(simulator, "provisioned", alice, credential.token) as connection:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(credential.expires_at - time.time())
         assert await value(connection, "SELECT 1") == 1
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             await log_in(simulator, "provisioned", alice, credential.token)

@@ -1,6 +1,7 @@
 """`w.postgres` with the real SDK: operations, roles, databases, branches, endpoints, projects."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -80,7 +81,18 @@ async def drop_role(client: WorkspaceClient, role_id: str) -> None:
     await finish(client, await call(client.postgres.delete_role, f"{BRANCH}/roles/{role_id}"))
 
 
-async def test_an_operation_takes_its_time_and_is_found_by_its_name(client: WorkspaceClient) -> None:
+@pytest.fixture
+def slow_operations(simulator: LakebaseSimulator) -> Iterator[None]:
+    """Operations take long enough to be looked at."""
+    usual = simulator.workspace.operations.seconds
+    simulator.workspace.operations.seconds = 2.0
+    yield
+    simulator.workspace.operations.seconds = usual
+
+
+async def test_an_operation_takes_its_time_and_is_found_by_its_name(
+    client: WorkspaceClient, slow_operations: None
+) -> None:
     role = Role(spec=RoleRoleSpec(postgres_role="slow_role"))
     operation = await call(client.postgres.create_role, BRANCH, role, role_id="slow-role")
     assert not operation._operation.done
@@ -108,7 +120,7 @@ async def test_an_unknown_operation_is_not_found(client: WorkspaceClient) -> Non
         await call(client.postgres.get_operation, f"{BRANCH}/roles/some-role/operations/abc/d+e==")
 
 
-async def test_one_change_at_a_time_in_a_branch(client: WorkspaceClient) -> None:
+async def test_one_change_at_a_time_in_a_branch(client: WorkspaceClient, slow_operations: None) -> None:
     role = Role(spec=RoleRoleSpec(postgres_role="first"))
     first = await call(client.postgres.create_role, BRANCH, role, role_id="first-role")
     second = Role(spec=RoleRoleSpec(postgres_role="second"))
@@ -425,20 +437,21 @@ async def test_an_endpoint_that_reconciles_takes_no_change(
         spec=EndpointSpec(endpoint_type=EndpointType.ENDPOINT_TYPE_READ_WRITE, autoscaling_limit_max_cu=2.0)
     )
     mask = FieldMask(["spec.autoscaling_limit_max_cu"])
-    settings = simulator.workspace.settings
-    simulator.workspace.settings = replace(settings, reconciliation_seconds=1.0)
+    workspace, settings = simulator.workspace, simulator.workspace.settings
+    before = workspace.endpoints[ENDPOINT]
+    workspace.endpoints[ENDPOINT] = replace(before, pending_until=0.0)
+    workspace.settings = replace(settings, reconciliation_seconds=3600.0)
     try:
         operation = await call(client.postgres.update_endpoint, ENDPOINT, endpoint, update_mask=mask)
         await finish(client, operation)
         with pytest.raises(Aborted, match="Endpoint reconciliation still in progress"):
             await call(client.postgres.update_endpoint, ENDPOINT, endpoint, update_mask=mask)
+        status = (await call(client.postgres.get_endpoint, ENDPOINT)).status
+        assert status is not None
+        assert status.pending_state is EndpointStatusState.ACTIVE
     finally:
-        simulator.workspace.settings = settings
-
-    async def settled() -> bool:
-        return not simulator.workspace.endpoints[ENDPOINT].is_reconciling
-
-    await eventually(settled)
+        workspace.settings = settings
+        workspace.endpoints[ENDPOINT] = before
 
 
 @pytest.mark.parametrize(

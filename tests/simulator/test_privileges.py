@@ -1,5 +1,6 @@
 """What the operator may and may not do in a Postgres that is set up like Lakebase, on both versions."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -274,11 +275,10 @@ async def test_databricks_create_role_needs_a_session_with_a_live_credential(
 ) -> None:
     running = simulator.targets[target]
     create = "SELECT databricks_create_role(%s, 'USER')"
-    issued = simulator.workspace.issuer.database_credential(OPERATOR, [running.resource], 0.6)
-    async with await log_in(simulator, target, password=issued.token) as connection:
+    async with await log_in(simulator, target) as connection:
         await connection.execute(create, (joined,))
         await connection.execute(f'DROP ROLE "{joined}"')
-        await connection.execute("SELECT pg_sleep(0.7)")
+        running.server.record_oauth_session(connection.info.backend_pid, time.time() - 1)
         with pytest.raises(errors.InsufficientPrivilege, match=r"\[Databricks Auth\] Permission denied"):
             await connection.execute(create, (joined,))
     await running.execute(f"ALTER ROLE \"{OPERATOR.name}\" PASSWORD 'a password'")

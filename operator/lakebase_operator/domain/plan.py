@@ -12,6 +12,9 @@ from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, 
 
 T = TypeVar("T")
 
+_Cell: TypeAlias = tuple[Verb, ObjectName, str | None, int | Privilege | None]
+"""Verb, object, the role to be set, and what must not share a statement (:func:`_apart`)."""
+
 MAX_OBJECTS = 200
 """Objects in one statement: enough to make round trips rare, few enough that a failing one is found quickly."""
 MAX_GRANTEES = 500
@@ -120,9 +123,7 @@ def plan(
     The grantor is chosen on purpose, because PostgreSQL reports success where nothing was granted or revoked:
     https://www.postgresql.org/docs/current/sql-grant.html, "Notes".
     """
-    cells: dict[tuple[Verb, ObjectName, str | None, bool], dict[tuple[str, ...], set[Privilege]]] = (
-        defaultdict(lambda: defaultdict(set))
-    )
+    cells: dict[_Cell, dict[tuple[str, ...], set[Privilege]]] = defaultdict(lambda: defaultdict(set))
     temporary: set[str] = set()
     impossible: list[Difference] = []
     for difference in differences:
@@ -135,11 +136,8 @@ def plan(
         if acting is Acting.ADMIN and actor is not None:
             temporary.add(actor.name)
         acting_as = actor.name if actor is not None and acting in (Acting.SET_ROLE, Acting.ADMIN) else None
-        # Grant options on two privileges may come from two roles; one statement can have one grantor only.
-        alone = acting_as is None and not (
-            actor is not None and (actor.is_operator or actor.inherits or superuser)
-        )
-        cells[difference.verb, difference.object, acting_as, alone][names].add(difference.privilege)
+        apart = _apart(difference, actor, superuser=superuser) if acting_as is None else None
+        cells[difference.verb, difference.object, acting_as, apart][names].add(difference.privilege)
     return Plan(tuple(_rectangles(cells)), tuple(sorted(temporary)), tuple(impossible))
 
 
@@ -152,30 +150,36 @@ def _acting(difference: Difference, actor: Actor | None, *, superuser: bool) -> 
     return acting
 
 
-_Cells: TypeAlias = Mapping[
-    tuple[Verb, ObjectName, str | None, bool], Mapping[tuple[str, ...], set[Privilege]]
-]
+def _apart(difference: Difference, actor: Actor | None, *, superuser: bool) -> int | Privilege | None:
+    """What keeps a privilege out of the statement of another, where PostgreSQL chooses the grantor: it takes one for all.
+
+    What two roles granted is revoked in two statements, and grant options on two privileges may come from two roles.
+    """
+    if superuser or (actor is not None and actor.is_operator):
+        return None
+    if difference.verb is Verb.REVOKE:
+        return difference.grantor
+    return None if actor is not None and actor.inherits else difference.privilege
 
 
-def _rectangles(cells: _Cells) -> Iterator[PrivilegeStatement]:
+def _rectangles(cells: Mapping[_Cell, Mapping[tuple[str, ...], set[Privilege]]]) -> Iterator[PrivilegeStatement]:
     """Put objects together that get the same privileges for the same grantees by the same role."""
     groups: dict[tuple[Verb, ObjectClass, str, tuple[Privilege, ...], tuple[str, ...]], list[ObjectName]] = (
         defaultdict(list)
     )
-    for (verb, item, acting_as, alone), by_grantees in cells.items():
-        for grantees, several in by_grantees.items():
-            ordered = tuple(sorted(several))
-            for together in [(one,) for one in ordered] if alone else [ordered]:
-                groups[verb, item.object_class, acting_as or "", together, grantees].append(item)
+    for (verb, item, acting_as, _), by_grantees in cells.items():
+        for grantees, privileges in by_grantees.items():
+            group = verb, item.object_class, acting_as or "", tuple(sorted(privileges)), grantees
+            groups[group].append(item)
     # Revokes first, then by acting role, so that the role is set as rarely as possible.
     order = sorted(groups, key=lambda key: (key[0] is Verb.GRANT, key[2], key[1], key[3], key[4]))
     for key in order:
-        verb, _, acting_as, privileges, grantees = key
-        objects = sorted(groups[key])
+        verb, _, acting_as, ordered, grantees = key
+        objects = sorted(set(groups[key]))
         for some_objects in chunks(objects, MAX_OBJECTS):
             for some_grantees in chunks(grantees, MAX_GRANTEES):
                 yield PrivilegeStatement(
-                    verb, tuple(some_objects), privileges, tuple(some_grantees), acting_as or None
+                    verb, tuple(some_objects), ordered, tuple(some_grantees), acting_as or None
                 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import kopf
 
-from lakebase_operator.api.base import GROUP, LABEL_WATCHED
+from lakebase_operator.api.base import LABEL_WATCHED
 from lakebase_operator.external.kube.client import Access
 
 WATCHED_SECRETS = f"{LABEL_WATCHED}=true"
@@ -18,6 +18,38 @@ class EndlessBackoff:
     def __iter__(self) -> Iterator[float]:
         for pause in itertools.chain((0.5, 1, 2, 3, 5, 8, 13), itertools.repeat(20)):
             yield pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
+
+
+class _NoEssence(kopf.DiffBaseStorage):
+    """Kopf makes a copy of every object for handlers that want differences, even if there are none. Not so."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:  # noqa: ARG002
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is ever stored on an object."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """There are no handlers whose progress is kept."""
+
+    def fetch(self, *, key: str, body: kopf.Body) -> None:
+        """There is none."""
+
+    def store(self, *, key: str, record: object, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is ever stored on an object."""
+
+    def purge(self, *, key: str, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is there."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Objects are not touched."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -35,11 +67,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = EndlessBackoff()
-    settings.networking.trust_env = True  # as the other client does
-    # Kopf takes its finalizer off every object whose deletion it has no handler for: it must never know ours.
-    settings.persistence.finalizer = f"{GROUP}/kopf"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = _NoEssence()
+    settings.persistence.progress_storage = _NoProgress()
     return settings
 
 
@@ -55,5 +84,4 @@ def connection_info(access: Access) -> kopf.ConnectionInfo:
         scheme=scheme or None,
         token=token or None,
         proxy_url=access.proxy,
-        trust_env=True,
     )

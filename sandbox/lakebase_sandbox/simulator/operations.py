@@ -48,7 +48,7 @@ class Operations:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._operations: dict[str, _Operation] = {}
         self._busy: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,7 +96,7 @@ class Operations:
 
     async def _run(self, operation: _Operation, scope: str, work: Work) -> None:
         try:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(self.seconds)
             operation.response = await work()
         except ApiError as error:
             operation.error = error

@@ -6,16 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 from pydantic_core import from_json
 
+from lakebase_operator import __version__
 from lakebase_operator.external.kube.errors import KubeError, from_answer
 
 RELOAD_SECONDS = 60.0
 """How long a token that was read from a file is used before the file is looked at again."""
+
+USER_AGENT = f"lakebase-operator/{__version__}"
+"""What is before the slash is the field manager of what we write."""
 
 Patch = Literal["application/merge-patch+json", "application/json-patch+json"]
 MERGE_PATCH: Patch = "application/merge-patch+json"
@@ -50,9 +56,10 @@ class KubeClient:
     """
 
     def __init__(
-        self, api: ApiClient, *, request_timeout: float, on_request: OnRequest | None = None
+        self, configuration: Configuration, *, request_timeout: float, on_request: OnRequest | None = None
     ) -> None:
-        self.api = api
+        self._configuration = configuration
+        self._rest = RESTClientObject(configuration)
         self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=min(request_timeout, 5.0))
         self._on_request = on_request or (lambda _operation, _outcome, _seconds: None)
 
@@ -79,6 +86,8 @@ class KubeClient:
             There are no credentials.
         """
         configuration = Configuration()
+        # A proxy to the API server is named in the kubeconfig; one in the environment is for the world outside.
+        configuration.client_session_kwargs = {"trust_env": False}
         try:
             if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # no types
@@ -89,7 +98,7 @@ class KubeClient:
                 0,
                 f"no way to the Kubernetes API: {error}. Run in a pod with a ServiceAccount, or set KUBECONFIG.",
             ) from error
-        return cls(ApiClient(configuration), request_timeout=request_timeout, on_request=on_request)
+        return cls(configuration, request_timeout=request_timeout, on_request=on_request)
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,11 +108,11 @@ class KubeClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.api.close()  # type: ignore[no-untyped-call]  # no types
+        await self._rest.close()
 
     async def access(self) -> Access:
         """How to reach the API server, with a current token."""
-        configuration = self.api.configuration
+        configuration = self._configuration
         return Access(
             server=configuration.host,
             ca_file=configuration.ssl_ca_cert,
@@ -143,7 +152,11 @@ class KubeClient:
         outcome = "Unreachable"
         try:
             answer = await self._send(
-                method, path, query, body, {"Content-Type": content_type, "Accept": accept}
+                method,
+                path,
+                query,
+                body,
+                {"Content-Type": content_type, "Accept": accept, "User-Agent": USER_AGENT},
             )
             content: bytes = await answer.read()
             outcome = "Success" if answer.status < 300 else str(answer.status)
@@ -161,16 +174,13 @@ class KubeClient:
     async def _send(
         self, method: str, path: str, query: Mapping[str, str] | None, body: object, headers: dict[str, str]
     ) -> Any:
-        request = await self.api.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params=headers,
-            body=body,
-            auth_settings=["BearerToken"],
+        authorization = await self._configuration.get_api_key_with_prefix("BearerToken")
+        if authorization:
+            headers["Authorization"] = authorization
+        url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        return await self._rest.request(  # type: ignore[no-untyped-call]  # no types
+            method, url, headers, body, _request_timeout=self._timeout
         )
-        method, url, header_params, sent_body, _ = request
-        return await self.api.call_api(method, url, header_params, sent_body, _request_timeout=self._timeout)
 
 
 class _KubeConfigFile:

@@ -1,28 +1,64 @@
 -- What is missing and what is there too much, per object and privilege, with everything needed to act on it.
 -- One statement, whatever the number of rules, objects and grantees. Writes nothing.
-, missing AS MATERIALIZED (
-    -- Few distinct pairs of wanted and held arrays stand behind many rows: each is subtracted once.
-    SELECT p.wanted, p.held, ARRAY(SELECT unnest(p.wanted) EXCEPT SELECT unnest(p.held) ORDER BY 1) AS grantees
-    FROM (SELECT DISTINCT d.grantees AS wanted, COALESCE(h.grantees, '{}') AS held
-          FROM declared d LEFT JOIN held h USING (class, oid, privilege)
-          WHERE d.grantees IS DISTINCT FROM h.grantees) AS p
+, formerly AS MATERIALIZED (
+    SELECT class, oid, privilege, grantees
+    FROM (SELECT *, count(*) OVER (PARTITION BY class, oid, privilege) AS grantors FROM ledger) AS l WHERE grantors = 1
+    UNION ALL
+    SELECT class, oid, privilege, array_agg(DISTINCT g ORDER BY g)
+    FROM (SELECT *, count(*) OVER (PARTITION BY class, oid, privilege) AS grantors FROM ledger) AS l, unnest(grantees) AS g
+    WHERE grantors > 1 GROUP BY class, oid, privilege
+),
+-- Few distinct combinations of arrays stand behind many rows: each is subtracted once.
+lack AS MATERIALIZED (
+    SELECT d.class, d.oid, d.privilege, d.rules, d.implied, d.grantees AS wanted,
+           COALESCE(h.grantees, '{}') AS held, COALESCE(f.grantees, '{}') AS formerly
+    FROM declared d
+    LEFT JOIN held h USING (class, oid, privilege)
+    LEFT JOIN formerly f USING (class, oid, privilege)
+    WHERE d.grantees IS DISTINCT FROM h.grantees
+),
+lack_combination AS MATERIALIZED (
+    SELECT c.*, m.grantees, ARRAY(SELECT unnest(m.grantees) INTERSECT SELECT unnest(c.formerly) ORDER BY 1) AS drifted
+    FROM (SELECT DISTINCT wanted, held, formerly FROM lack) AS c
+    CROSS JOIN LATERAL (
+        SELECT ARRAY(SELECT unnest(c.wanted) EXCEPT SELECT unnest(c.held) ORDER BY 1) AS grantees OFFSET 0
+    ) AS m
+),
+surplus AS MATERIALIZED (
+    SELECT k.class, k.oid, k.privilege, k.grantor, k.grantees AS claimed, e.grantees AS held, e.grantors,
+           COALESCE(d.grantees, '{}') AS wanted
+    FROM claim k
+    JOIN entry e USING (class, oid, privilege, grantor)
+    LEFT JOIN declared d USING (class, oid, privilege)
+    WHERE k.grantees IS DISTINCT FROM d.grantees
+),
+surplus_combination AS MATERIALIZED (
+    SELECT c.*, ARRAY((SELECT unnest(c.claimed) INTERSECT SELECT unnest(c.held)) EXCEPT SELECT unnest(c.wanted) ORDER BY 1)
+                AS grantees
+    FROM (SELECT DISTINCT claimed, held, wanted FROM surplus) AS c
+),
+-- Who else gave the same as is to be revoked: that stays, and the privilege with it.
+others AS MATERIALIZED (
+    SELECT s.class, s.oid, s.privilege, s.grantor, array_agg(DISTINCT x.grantor) AS others
+    FROM surplus s
+    JOIN surplus_combination c USING (claimed, held, wanted)
+    JOIN entry x ON x.class = s.class AND x.oid = s.oid AND x.privilege = s.privilege
+    WHERE s.grantors > 1 AND x.grantor <> s.grantor AND x.grantees && c.grantees
+    GROUP BY s.class, s.oid, s.privilege, s.grantor
 )
 SELECT 'grant' AS tag, d.rules, d.class, d.oid, n.schema, n.name, a.owner, d.privilege, NULL::oid AS grantor,
-       m.grantees,
-       ARRAY(SELECT unnest(m.grantees)
-             INTERSECT SELECT g FROM ledger l, unnest(l.grantees) AS g
-             WHERE (l.class, l.oid, l.privilege) = (d.class, d.oid, d.privilege)) AS drifted,
+       m.grantees, m.drifted,
        CASE d.class
            WHEN 'SCHEMA' THEN has_schema_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
            WHEN 'DATABASE' THEN has_database_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
            WHEN 'SEQUENCE' THEN has_sequence_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
            ELSE has_table_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
        END AS grantable,
-       d.implied, COALESCE(h.public, false) AS public, NULL::oid[] AS others, NULL::bigint AS objects, NULL::bigint AS items
-FROM declared d
+       d.implied, p.oid IS NOT NULL AS public, NULL::oid[] AS others, NULL::bigint AS objects, NULL::bigint AS items
+FROM lack d
+JOIN lack_combination m USING (wanted, held, formerly)
 JOIN acl a USING (class, oid)
-LEFT JOIN held h USING (class, oid, privilege)
-JOIN missing m ON m.wanted = d.grantees AND m.held = COALESCE(h.grantees, '{}')
+LEFT JOIN public p USING (class, oid, privilege)
 JOIN LATERAL (
     SELECT s.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
     WHERE d.class IN ('TABLE', 'SEQUENCE') AND c.oid = d.oid
@@ -34,27 +70,19 @@ WHERE m.grantees <> '{}'
 UNION ALL
 
 SELECT 'revoke', '{}', k.class, k.oid, n.schema, n.name, a.owner, k.privilege, k.grantor,
-       s.grantees, '{}', false, false, COALESCE(h.public, false),
-       -- Who else gave the same: that stays, and the privilege with it.
-       ARRAY(SELECT DISTINCT x.grantor FROM entry x
-             WHERE (x.class, x.oid, x.privilege) = (k.class, k.oid, k.privilege)
-               AND x.grantor <> k.grantor AND x.grantees && s.grantees), NULL, NULL
-FROM claim k
+       s.grantees, '{}', false, false, p.oid IS NOT NULL, COALESCE(o.others, '{}'), NULL, NULL
+FROM surplus k
+JOIN surplus_combination s USING (claimed, held, wanted)
 JOIN acl a USING (class, oid)
-JOIN entry e USING (class, oid, privilege, grantor)
-LEFT JOIN declared d USING (class, oid, privilege)
-LEFT JOIN held h USING (class, oid, privilege)
-CROSS JOIN LATERAL (
-    SELECT ARRAY((SELECT unnest(k.grantees) INTERSECT SELECT unnest(e.grantees))
-                 EXCEPT SELECT unnest(d.grantees) ORDER BY 1) AS grantees
-) AS s
+LEFT JOIN public p USING (class, oid, privilege)
+LEFT JOIN others o USING (class, oid, privilege, grantor)
 JOIN LATERAL (
     SELECT s.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
     WHERE k.class IN ('TABLE', 'SEQUENCE') AND c.oid = k.oid
     UNION ALL SELECT NULL, nspname FROM pg_namespace WHERE k.class = 'SCHEMA' AND oid = k.oid
     UNION ALL SELECT NULL, datname FROM pg_database WHERE k.class = 'DATABASE' AND oid = k.oid
 ) AS n ON true
-WHERE k.grantees IS DISTINCT FROM d.grantees AND s.grantees <> '{}'
+WHERE s.grantees <> '{}'
 
 UNION ALL
 
@@ -98,9 +126,9 @@ UNION ALL
 
 (SELECT 'public', '{}', h.class, h.oid, s.nspname, COALESCE(c.relname, n.nspname, d.datname), NULL, h.privilege, NULL, NULL, NULL,
         NULL, NULL, NULL, NULL, NULL, NULL
- FROM held h
+ FROM public h
  LEFT JOIN pg_class c ON h.class IN ('TABLE', 'SEQUENCE') AND c.oid = h.oid
  LEFT JOIN pg_namespace s ON s.oid = c.relnamespace
  LEFT JOIN pg_namespace n ON h.class = 'SCHEMA' AND n.oid = h.oid
  LEFT JOIN pg_database d ON h.class = 'DATABASE' AND d.oid = h.oid
- WHERE h.public ORDER BY h.class, s.nspname, 6, h.privilege LIMIT 100)
+ ORDER BY h.class, s.nspname, 6, h.privilege LIMIT 100)

@@ -156,7 +156,7 @@ shared_acl AS MATERIALIZED (
 ),
 exploded AS MATERIALIZED (
     SELECT u.number, x.privilege, x.grantor, x.grantees, x.public,
-           count(*) OVER (PARTITION BY u.number, x.privilege) AS grantors
+           count(*) FILTER (WHERE x.grantees <> '{}') OVER (PARTITION BY u.number, x.privilege) AS grantors
     FROM shared_acl u
     CROSS JOIN LATERAL (
         SELECT i.privilege_type AS privilege, i.grantor,
@@ -173,15 +173,15 @@ entry AS MATERIALIZED (
     CROSS JOIN LATERAL unnest(u.classes, u.oids, u.owners) AS o(class, oid, owner)
     JOIN exploded x USING (number)
 ),
--- Who holds a privilege, whoever granted it; usually there is one grantor.
+-- Who of the interesting grantees holds a privilege, whoever granted it; usually there is one grantor.
 held AS MATERIALIZED (
-    SELECT class, oid, privilege, grantees, public FROM entry WHERE grantors = 1
+    SELECT class, oid, privilege, grantees FROM entry WHERE grantors = 1 AND grantees <> '{}'
     UNION ALL
-    SELECT e.class, e.oid, e.privilege,
-           ARRAY(SELECT DISTINCT g FROM entry f, unnest(f.grantees) AS g
-                 WHERE (f.class, f.oid, f.privilege) = (e.class, e.oid, e.privilege) ORDER BY g),
-           bool_or(e.public)
-    FROM entry e WHERE e.grantors > 1 GROUP BY e.class, e.oid, e.privilege
+    SELECT class, oid, privilege, array_agg(DISTINCT g ORDER BY g)
+    FROM entry, unnest(grantees) AS g WHERE grantors > 1 GROUP BY class, oid, privilege
+),
+public AS MATERIALIZED (
+    SELECT DISTINCT class, oid, privilege FROM entry WHERE public
 ),
 declared AS MATERIALIZED (
     SELECT w.class, w.oid, w.privilege, w.implied, w.rules, c.grantees
@@ -195,18 +195,25 @@ elsewhere AS MATERIALIZED (
 ),
 -- The ledger with the grantor under which its entries are found today: a change of owner rewrites the grantor in the ACL.
 -- Not claimed are an owner's own rights, and what is left to another connection that holds it too.
-claim AS MATERIALIZED (
-    SELECT l.class, l.oid, l.privilege,
+claim_by_row AS MATERIALIZED (
+    SELECT l.class, l.oid, l.privilege, found.grantor,
+           count(*) OVER (PARTITION BY l.class, l.oid, l.privilege, found.grantor) AS rows,
            CASE WHEN w.grantees IS NULL AND a.owner <> ALL (l.grantees) THEN l.grantees
                 ELSE ARRAY(SELECT g FROM unnest(l.grantees) AS g
                            WHERE g <> a.owner AND (g = ANY (d.grantees) OR g <> ALL (COALESCE(w.grantees, '{}')))
-                           ORDER BY g) END AS grantees,
-           CASE WHEN e.grantor IS NOT NULL THEN l.grantor ELSE a.owner END AS grantor
+                           ORDER BY g) END AS grantees
     FROM ledger l
     JOIN acl a USING (class, oid)
     LEFT JOIN entry e USING (class, oid, privilege, grantor)
+    CROSS JOIN LATERAL (SELECT CASE WHEN e.owner IS NOT NULL THEN l.grantor ELSE a.owner END AS grantor) AS found
     LEFT JOIN declared d USING (class, oid, privilege)
     LEFT JOIN elsewhere w USING (class, oid, privilege)
+),
+claim AS MATERIALIZED (
+    SELECT class, oid, privilege, grantor, grantees FROM claim_by_row WHERE rows = 1
+    UNION ALL
+    SELECT class, oid, privilege, grantor, array_agg(DISTINCT g ORDER BY g)
+    FROM claim_by_row, unnest(grantees) AS g WHERE rows > 1 GROUP BY class, oid, privilege, grantor
 ),
 -- What PUBLIC has had since the database or the extension was made: not ours, so it is never revoked.
 public_by_default AS MATERIALIZED (
@@ -225,20 +232,27 @@ public_by_default AS MATERIALIZED (
 ),
 -- Of what is declared (or was, and could not be taken back) what the ACLs hold today.
 -- A privilege that several grantors gave is recorded once: as before, else as the owner's.
-found AS MATERIALIZED (
-    SELECT e.class, e.oid, e.privilege, e.grantor,
-           CASE WHEN e.grantees = d.grantees AND e.owner <> ALL (d.grantees) AND 0 <> ALL (d.grantees) THEN d.grantees
-                ELSE ARRAY(SELECT unnest(e.grantees)
-                           INTERSECT (SELECT g FROM unnest(d.grantees) AS g WHERE g <> 0 OR b.oid IS NULL
-                                      UNION SELECT g FROM claim k, unnest(k.grantees) AS g
-                                      WHERE (k.class, k.oid, k.privilege, k.grantor)
-                                          = (e.class, e.oid, e.privilege, e.grantor))
-                           EXCEPT SELECT e.owner
-                           ORDER BY 1) END AS grantees
+-- Again, few distinct combinations of arrays stand behind many rows.
+single AS MATERIALIZED (
+    SELECT e.class, e.oid, e.privilege, e.grantor, e.owner, e.grantees AS held, COALESCE(d.grantees, '{}') AS wanted,
+           COALESCE(k.grantees, '{}') AS claimed, b.oid IS NOT NULL AS public_by_default
     FROM entry e
     LEFT JOIN declared d USING (class, oid, privilege)
+    LEFT JOIN claim k USING (class, oid, privilege, grantor)
     LEFT JOIN public_by_default b USING (class, oid, privilege)
-    WHERE e.grantors = 1
+    WHERE e.grantors = 1 AND e.grantees <> '{}'
+),
+single_combination AS MATERIALIZED (
+    SELECT *, ARRAY(SELECT unnest(c.held)
+                    INTERSECT (SELECT g FROM unnest(c.wanted) AS g WHERE g <> 0 OR NOT c.public_by_default
+                               UNION SELECT unnest(c.claimed))
+                    EXCEPT SELECT c.owner
+                    ORDER BY 1) AS grantees
+    FROM (SELECT DISTINCT owner, held, wanted, claimed, public_by_default FROM single) AS c
+),
+found AS MATERIALIZED (
+    SELECT s.class, s.oid, s.privilege, s.grantor, c.grantees
+    FROM single s JOIN single_combination c USING (owner, held, wanted, claimed, public_by_default)
     UNION ALL
     SELECT o.class, o.oid, o.privilege, o.grantor, array_agg(o.grantee ORDER BY o.grantee)
     FROM (
@@ -248,7 +262,7 @@ found AS MATERIALIZED (
         CROSS JOIN LATERAL unnest(e.grantees) AS g(grantee)
         LEFT JOIN declared d USING (class, oid, privilege)
         LEFT JOIN public_by_default b USING (class, oid, privilege)
-        LEFT JOIN claim k ON (k.class, k.oid, k.privilege, k.grantor) = (e.class, e.oid, e.privilege, e.grantor)
+        LEFT JOIN claim k ON k.class = e.class AND k.oid = e.oid AND k.privilege = e.privilege AND k.grantor = e.grantor
                          AND g.grantee = ANY (k.grantees)
         WHERE e.grantors > 1 AND g.grantee <> e.owner
           AND (k.grantor IS NOT NULL OR (g.grantee = ANY (d.grantees) AND (g.grantee <> 0 OR b.oid IS NULL)))
