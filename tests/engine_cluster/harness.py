@@ -136,6 +136,8 @@ class Notes:
 
     act: Act | None = None
     passes: list[Pass] = field(default_factory=list)
+    ended: int = 0
+    """Passes that are over."""
     services: Services | None = None
     closed: bool = False
 
@@ -150,6 +152,7 @@ class Notes:
         self.passes.append(Pass(key, dirty, names, catalog.connection(key) is not None))
         if self.act is not None:
             await self.act(self.services, key)
+        self.ended += 1
         return Outcome()
 
     async def aclose(self) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from kubernetes.aio.config import incluster_config
 
 from lakebase_operator.api import Reason
 from lakebase_operator.api.base import FINALIZER, ObjectMeta
@@ -230,6 +231,38 @@ async def test_a_kubeconfig_that_is_rewritten_is_read_again(
         assert caught.value.status == 401
         shutil.copy(kubeconfig, own)
         assert await KubeObjects(client).namespace_labels(there.namespace) is not None
+
+
+async def test_in_a_pod_the_service_account_is_used(
+    there: Cluster, kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = f"/api/v1/namespaces/{there.namespace}/serviceaccounts"
+    await there.send("POST", accounts, {"metadata": {"name": "pod"}})
+    token = await there.send("POST", f"{accounts}/pod/token", {"spec": {"expirationSeconds": 600}})
+    endpoint = read_endpoint(kubeconfig)
+    (tmp_path / "token").write_text(token["status"]["token"])
+    (tmp_path / "ca.crt").write_bytes(endpoint.ca)
+    host, _, port = endpoint.server.removeprefix("https://").rpartition(":")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    async with await KubeClient.connect() as client:
+        review = await client.request(
+            "POST",
+            "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+            operation="ask who I am",
+            body={"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"},
+        )
+        access = await client.access()
+    assert review["status"]["userInfo"]["username"] == f"system:serviceaccount:{there.namespace}:pod"
+    assert access.server == endpoint.server
+    assert token["status"]["token"] not in repr(access)
+
+
+async def test_without_credentials_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(KubeError, match="set KUBECONFIG"):
+        await KubeClient.connect(str(tmp_path / "absent"))
 
 
 # -- the status writer -------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         It did not come true in time.
     """
     async with asyncio.timeout(DEADLINE):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110  # the server announces nothing
             await asyncio.sleep(0.01)
 
 
@@ -136,7 +136,9 @@ async def ledger_entries(world: World) -> set[Entry]:
     return set(await world.rows(_LEDGER))
 
 
-async def assert_the_ledger_agrees(world: World, grantees: Iterable[str], foreign: Iterable[Entry] = ()) -> None:
+async def assert_the_ledger_agrees(
+    world: World, grantees: Iterable[str], foreign: Iterable[Entry] = ()
+) -> None:
     """The ledger holds exactly what the catalog says of roles that only the operator gives anything.
 
     Parameters

@@ -12,7 +12,7 @@ from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, 
 from lakebase_operator.external.postgres.grants import compare, create_ledger, exclusive, execute
 from lakebase_operator.reconcilers.roles import Roles
 from tests.postgres.meddling import Before, assert_the_ledger_agrees, entries
-from tests.postgres.objects import access_grant, being_deleted, databases, tables
+from tests.postgres.objects import access_grant, being_deleted, tables
 from tests.postgres.world import READY, STALLED, World
 
 SALES = ("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id int)")
@@ -47,8 +47,14 @@ async def test_what_cannot_be_granted_is_told_with_the_owner_and_the_statement_a
     strict_world: World,
 ) -> None:
     world = strict_world
-    role, stranger, owner = await world.role("role"), await world.role("stranger"), await world.owned_role("owner")
-    await world.run(*SALES, "CREATE TABLE sales.closed (id int)", "ALTER TABLE sales.closed OWNER TO {s}", s=stranger)
+    role, stranger, owner = (
+        await world.role("role"),
+        await world.role("stranger"),
+        await world.owned_role("owner"),
+    )
+    await world.run(
+        *SALES, "CREATE TABLE sales.closed (id int)", "ALTER TABLE sales.closed OWNER TO {s}", s=stranger
+    )
     await give_sales_to(world, owner)
     await world.run("GRANT USAGE ON SCHEMA sales TO {s}", s=stranger)
     grant = access_grant("g", [role], [tables("sales")], database=world.database)
@@ -78,7 +84,9 @@ async def test_what_cannot_be_granted_is_told_with_the_owner_and_the_statement_a
 
 
 @pytest.mark.requirement("R-171")
-async def test_a_grant_that_postgres_answers_with_success_and_does_not_make_is_found_out(world: World) -> None:
+async def test_a_grant_that_postgres_answers_with_success_and_does_not_make_is_found_out(
+    world: World,
+) -> None:
     role = await world.role("role")
     await world.run(*SALES, "CREATE TABLE sales.lines (id int)")
     grant = access_grant("g", [role], [tables("sales")], database=world.database)
@@ -260,7 +268,11 @@ async def test_a_superuser_revokes_what_another_than_the_owner_granted(superuser
 @pytest.mark.requirement("R-174")
 async def test_a_change_of_owner_changes_who_must_revoke(plain_world: World) -> None:
     world = plain_world
-    role, first, second = await world.role("role"), await world.owned_role("first"), await world.owned_role("second")
+    role, first, second = (
+        await world.role("role"),
+        await world.owned_role("first"),
+        await world.owned_role("second"),
+    )
     await world.run(*SALES)
     await give_sales_to(world, first)
     grant = access_grant("g", [role], [tables("sales")], database=world.database)
@@ -380,7 +392,9 @@ async def test_a_foreign_grant_made_while_ours_is_revoked_is_left_alone(world: W
     await world.sync(grant)
 
     async def grant_it_too() -> None:
-        await world.run("SET ROLE {s}", "GRANT SELECT ON sales.orders TO {r}", "RESET ROLE", s=stranger, r=role)
+        await world.run(
+            "SET ROLE {s}", "GRANT SELECT ON sales.orders TO {r}", "RESET ROLE", s=stranger, r=role
+        )
 
     with Before(world, "REVOKE SELECT", grant_it_too):
         await world.sync(being_deleted(grant))
@@ -455,7 +469,9 @@ async def test_drift_that_is_only_reported_is_told_with_the_statement_and_stays_
 @pytest.mark.requirement("R-182")
 async def test_every_session_has_bounds_and_a_fixed_search_path(any_world: World) -> None:
     await any_world.run(
-        "ALTER ROLE {op} SET search_path TO public", "ALTER ROLE {op} SET lock_timeout TO 0", op=any_world.operator
+        "ALTER ROLE {op} SET search_path TO public",
+        "ALTER ROLE {op} SET lock_timeout TO 0",
+        op=any_world.operator,
     )
     try:
         async with any_world.session() as session:
@@ -530,7 +546,9 @@ async def test_a_statement_that_fails_takes_none_of_the_others_with_it(world: Wo
     role = await world.role("role")
     await world.run("CREATE SCHEMA sales", *(f"CREATE TABLE sales.t{number} (id int)" for number in range(9)))
     names = [f"t{number}" for number in range(9)]
-    things = tuple(ObjectName(ObjectClass.TABLE, "sales", name) for name in (*names[:5], "absent", *names[5:]))
+    things = tuple(
+        ObjectName(ObjectClass.TABLE, "sales", name) for name in (*names[:5], "absent", *names[5:])
+    )
     statement = PrivilegeStatement(
         Verb.GRANT, things, (Privilege.INSERT, Privilege.SELECT), (role, world.name("nobody")), None
     )

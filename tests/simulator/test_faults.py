@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import (
-    DatabricksError,
     InternalError,
     PermissionDenied,
     ResourceConflict,
     Unauthenticated,
 )
+from databricks.sdk.errors.base import DatabricksError
 from psycopg import errors
 
 from lakebase_sandbox.simulator import LakebaseSimulator

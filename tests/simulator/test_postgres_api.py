@@ -14,11 +14,11 @@ from databricks.sdk.errors import (
     Aborted,
     AlreadyExists,
     BadRequest,
-    DatabricksError,
     InvalidParameterValue,
     NotFound,
     ResourceConflict,
 )
+from databricks.sdk.errors.base import DatabricksError
 from databricks.sdk.service.postgres import (
     Branch,
     BranchSpec,

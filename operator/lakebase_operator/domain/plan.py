@@ -162,7 +162,9 @@ def _apart(difference: Difference, actor: Actor | None, *, superuser: bool) -> i
     return None if actor is not None and actor.inherits else difference.privilege
 
 
-def _rectangles(cells: Mapping[_Cell, Mapping[tuple[str, ...], set[Privilege]]]) -> Iterator[PrivilegeStatement]:
+def _rectangles(
+    cells: Mapping[_Cell, Mapping[tuple[str, ...], set[Privilege]]],
+) -> Iterator[PrivilegeStatement]:
     """Put objects together that get the same privileges for the same grantees by the same role."""
     groups: dict[tuple[Verb, ObjectClass, str, tuple[Privilege, ...], tuple[str, ...]], list[ObjectName]] = (
         defaultdict(list)

@@ -23,7 +23,6 @@ from lakebase_operator.domain.statements import (
     alter_role,
     drop_role,
     grant_membership,
-    revoke_membership,
     role_options,
     set_local_role,
 )
@@ -82,6 +81,8 @@ class RoleDrop:
             return True
         if state.name in self.roles.declared or role_name_problem(state.name):
             return True  # another PostgresRole declares it, or it never was anybody's to declare
+        if not (role.spec.adopt or role.status.created):
+            return True  # it was there before, and refused
         if state.actor.is_operator:
             self.report.stalled(
                 role,
@@ -97,7 +98,7 @@ class RoleDrop:
                 f'spec.reassignOwnedTo: there is no role "{heir}". Make it, or name another.',
             )
             return False
-        if not (state.actor.admin or state.superuser):
+        if not state.actor.admin:
             self.report.stalled(
                 role,
                 Reason.NOT_ROLE_ADMIN,
@@ -161,11 +162,13 @@ class RoleDrop:
         async with exclusive(connection):
             borrowed = [name] if not state.actor.inherits else []
             if heir is not None:
-                target = self.roles.states.get(heir)
-                if target is not None and not target.actor.inherits:
+                target = self.roles.states[heir].actor
+                if not (target.inherits and target.can_set):
                     borrowed.append(heir)
             for role in borrowed:
-                await connection.execute(grant_membership(role, me, admin=False, inherit=True, set_=False))
+                # A new owner needs SET, as ALTER … OWNER TO does; the old one does not.
+                borrowing = grant_membership(role, me, admin=False, inherit=True, set_=role == heir)
+                await connection.execute(borrowing)
             if heir is not None:
                 await connection.execute(
                     sql.SQL("REASSIGN OWNED BY {} TO {}").format(sql.Identifier(name), sql.Identifier(heir))
@@ -174,7 +177,7 @@ class RoleDrop:
                 await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
                 await self._revoke_what_others_granted(connection, state)
             for role in borrowed:
-                await connection.execute(revoke_membership(role, me, me))
+                await connection.execute(_giving_back(role, me))
 
     async def _revoke_what_others_granted(self, connection: Connection, state: RoleState) -> None:
         """DROP OWNED leaves what the operator itself cannot revoke; each is revoked as its grantor where possible.
@@ -207,21 +210,27 @@ class RoleDrop:
         await connection.execute(statement)
         await connection.execute(RESET_ROLE)
         if acting is Acting.ADMIN:
-            await connection.execute(revoke_membership(grantor.name, me, me))
+            await connection.execute(_giving_back(grantor.name, me))
 
     async def _blocked(self, role: PostgresRole, state: RoleState, error: psycopg.Error) -> None:
         listed = [line.strip() for line in (error.diag.message_detail or "").splitlines() if line.strip()]
         self.report.fields(role, {"dependencies": [line[:512] for line in listed[:20]]})
         advice = (
-            "Drop or hand over what is listed in status.dependencies"
+            "Drop, hand over or revoke what is listed in status.dependencies"
             if role.spec.reassign_owned_to
-            else "Set spec.reassignOwnedTo, or drop or hand over what is listed in status.dependencies"
+            else "Set spec.reassignOwnedTo, or drop, hand over or revoke what is listed in status.dependencies"
         )
         self.report.stalled(
             role,
             Reason.ROLE_DROP_BLOCKED,
             f'The role "{state.name}" cannot be dropped: {"; ".join(listed[:3])}. {advice}.',
         )
+
+
+def _giving_back(role: str, operator_role: str) -> sql.Composed:
+    """Ends a membership that the operator gave itself. Without GRANTED BY the grantor is the one of that GRANT: the operator,
+    or the role through which it has ADMIN."""
+    return sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(operator_role))
 
 
 async def _owns_anything(connection: Connection, role: int) -> bool:

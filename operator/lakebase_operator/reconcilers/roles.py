@@ -32,7 +32,12 @@ from lakebase_operator.domain.roles import (
 from lakebase_operator.domain.statements import role_options
 from lakebase_operator.external.postgres.errors import is_concurrent_update, query_error
 from lakebase_operator.external.postgres.grants import create_ledger, log_changes
-from lakebase_operator.external.postgres.ledger import forget_roles, read_role_records, write_role_records
+from lakebase_operator.external.postgres.ledger import (
+    creation_note,
+    forget_roles,
+    read_role_records,
+    write_role_records,
+)
 from lakebase_operator.external.postgres.roles import Preflight, read_memberships, read_roles
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.report import Report
@@ -162,11 +167,14 @@ class RolesStep:
         options: Sequence[sql.Composable],
     ) -> bool:
         """Whether the role was made here; somebody else may be faster, and what theirs is like is seen next."""
+        resource = resource_name(subject)
         made = False
         try:
             schema = await self._databricks_auth(name) if identity else None
             for step in creation(name, identity=identity, options=options, auth_schema=schema):
-                await self._execute(step, resource_name(subject))
+                first_of_its_own = not made and isinstance(subject, PostgresRole)
+                note = creation_note(self.owner, name, resource) if first_of_its_own else None
+                await self._execute(step, resource, note=note)
                 made = True
         except LakebaseError as error:
             if error.reason is not Reason.ROLE_EXISTS:
@@ -308,8 +316,16 @@ class RolesStep:
 
     # -- executing -----------------------------------------------------------------------------------------------
 
-    async def _execute(self, step: Step, resource: str) -> None:
+    async def _execute(
+        self, step: Step, resource: str, *, note: sql.Composable | None = None
+    ) -> None:
         """Run one statement in a transaction of its own; concurrent changes by others are waited out.
+
+        Parameters
+        ----------
+        note
+            What the ledger is to remember, so that a process that ends right after it knows its own role again. It is
+            sent in one message with the statement, which makes the two one transaction.
 
         Raises
         ------
@@ -317,6 +333,7 @@ class RolesStep:
             The database refuses it.
         """
         text = step.statement.as_string(None)
+        statement = step.statement if note is None else sql.SQL("{}; {}").format(step.statement, note)
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception(
@@ -327,7 +344,7 @@ class RolesStep:
                 reraise=True,
             ):
                 with attempt:
-                    await self.connection.execute(step.statement)
+                    await self.connection.execute(statement)
         except psycopg.Error as error:
             self.executed.append((resource, text, error.sqlstate or "failed"))
             raise _role_error(error, step) from error
@@ -367,4 +384,10 @@ def _role_error(error: psycopg.Error, step: Step) -> LakebaseError:
             f"{step.doing}: Databricks knows no identity of this kind and name. Check the spelling, and that it is in "
             "this workspace.",
         )
+    if error.sqlstate in _USERS_TO_CHANGE or text.startswith("unrecognized configuration parameter"):
+        return InvalidError(Reason.INVALID_SPEC, f"{step.doing[:1].upper()}{step.doing[1:]} failed: {text}.")
     return query_error(error, doing=step.doing)
+
+
+_USERS_TO_CHANGE = frozenset({"0LP01", "22023", "2BP01"})
+"""A membership that would be a circle; a value that a parameter cannot have; ADMIN that somebody has used."""

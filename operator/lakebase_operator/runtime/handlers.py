@@ -41,13 +41,11 @@ def build_registry(
     def watch(kind: str, plural: str) -> None:
         async def changed(event: Any, **_: Any) -> None:
             body = event["object"]
-            synchroniser.canary.heard(kind, body["metadata"].get("resourceVersion", ""))
+            synchroniser.heard(kind, body["metadata"]["resourceVersion"], begun=event["type"] is None)
             if event["type"] == "DELETED":
                 feed.removed(kind, body)
-                return
-            feed.changed(kind, body)
-            if event["type"] is None:  # from a list: the watch begins, or begins anew after a gap
-                synchroniser.soon(kind)
+            else:
+                feed.changed(kind, body)
 
         kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)(changed)
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from lakebase_operator.domain.errors import LakebaseError
-from lakebase_operator.engine.catalog import MODELS, Catalog
+from lakebase_operator.engine.catalog import MODELS, Catalog, Resync
 from lakebase_operator.engine.clock import Clock
 from lakebase_operator.engine.keys import ConnectionKey
 from lakebase_operator.engine.queue import Backoff
@@ -38,6 +38,10 @@ class WatchCanary:
     def missed(self, kind: str, version: int) -> None:
         """A list has shown ``version``, of which the watch has said nothing."""
         self._missed.setdefault(kind, (version, self._clock.monotonic() + WATCH_LAG_SECONDS))
+
+    def begun(self, kind: str) -> None:
+        """The watch has begun anew with a list of its own: it lives."""
+        self._missed.pop(kind, None)
 
     def heard(self, kind: str, version: str) -> None:
         """The watch has brought ``version``; it keeps the order."""
@@ -90,7 +94,7 @@ class Synchroniser:
             failures = 0
             while True:
                 try:
-                    await self.resync(kind)
+                    await self._resync(kind)
                     break
                 except LakebaseError as error:
                     failures += 1
@@ -98,7 +102,7 @@ class Synchroniser:
                     hint = " Are its CustomResourceDefinitions installed?" if isinstance(error, Gone) else ""
                     logger.warning("Cannot list %s yet: %s%s", kind, error.message, hint)
                     await self._clock.sleep(pause)
-            self._later(kind)
+            self._due[kind] = self._clock.monotonic() + SETTLE_SECONDS  # the watches have not begun yet
 
     async def run(self) -> None:
         """List each kind again and again, forever.
@@ -121,8 +125,15 @@ class Synchroniser:
             except LakebaseError as error:
                 logger.warning("Cannot list %s: %s", kind, error.message)
 
-    def soon(self, kind: str) -> None:
-        """A watch has begun anew: what was deleted in the gap is found by a list only."""
+    def heard(self, kind: str, version: str, *, begun: bool) -> None:
+        """A watch has brought something; ``begun``: by listing, at its beginning or after a gap.
+
+        What was deleted in the gap is found by a list of ours only, once the events have gone through.
+        """
+        if not begun:
+            self.canary.heard(kind, version)
+            return
+        self.canary.begun(kind)
         due = self._clock.monotonic() + SETTLE_SECONDS
         if due < self._due.get(kind, 0.0):
             self._due[kind] = due
@@ -136,12 +147,21 @@ class Synchroniser:
         KubeError, Forbidden
             A list failed.
         """
-        dirty: frozenset[ConnectionKey] = frozenset()
-        for scope in self._scopes:
-            dirty |= await self._resync_scope(kind, scope)
+        dirty, newest = await self._resync(kind)
+        if newest:
+            self.canary.missed(kind, newest)
         return dirty
 
-    async def _resync_scope(self, kind: str, scope: str | None) -> frozenset[ConnectionKey]:
+    async def _resync(self, kind: str) -> tuple[frozenset[ConnectionKey], int]:
+        dirty: frozenset[ConnectionKey] = frozenset()
+        newest = 0
+        for scope in self._scopes:
+            comparison = await self._compare(kind, scope)
+            dirty |= comparison.finish()
+            newest = max(newest, comparison.newest)
+        return dirty, newest
+
+    async def _compare(self, kind: str, scope: str | None) -> Resync:
         while True:
             comparison = self._catalog.resync(kind, scope)
             try:
@@ -149,10 +169,7 @@ class Synchroniser:
                     comparison.take(page.bodies, page.version)
             except Expired:
                 continue  # it took so long that the rest of the list is not kept any more
-            dirty = comparison.finish()
-            if comparison.newest:
-                self.canary.missed(kind, comparison.newest)
-            return dirty
+            return comparison
 
     def _later(self, kind: str) -> None:
         pause = self._interval * self._rng.uniform(1 - JITTER, 1 + JITTER)

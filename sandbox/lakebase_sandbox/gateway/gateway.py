@@ -155,6 +155,7 @@ class Gateway:
     async def _secure(self, connection: socket.socket) -> Streams | None:
         """Take a new connection to TLS; None where it wanted something else, which it got."""
         connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only for its own
         try:
             packet = await _first_packet(connection)
             if packet.code == wire.SSL_REQUEST:

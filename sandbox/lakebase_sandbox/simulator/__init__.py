@@ -1,4 +1,16 @@
-"""A simulated Databricks workspace with Lakebase databases."""
+"""A simulated Databricks workspace with Lakebase databases.
+
+Real: TLS, OAuth, the HTTP APIs as the Databricks SDK sees them, PostgreSQL 16 and 18, their privileges. Known to differ
+from Lakebase, besides what nobody outside can know:
+
+- Nothing survives a restart, and nothing is encrypted but the way to the client.
+- A child branch gets the data of its source as they are when its endpoint is made, not when the branch is.
+- The password of a role is not revealed but set anew, as PostgreSQL keeps only its verifier.
+- No Unity Catalog, synced tables, snapshots, Data API, connection pooling or read-only computes.
+- Roles and databases made in SQL appear in the API, without being able to fail there.
+- `databricks_auth` is a stand-in written in PL/pgSQL; a database that was made with plain CREATE DATABASE gets it with
+  `CREATE EXTENSION databricks_auth`, but neither the event triggers nor the reader and writer roles.
+"""
 
 from lakebase_sandbox.simulator.settings import (
     AutoscalingTarget,

@@ -183,7 +183,11 @@ class LakebaseSimulator:
     def login(self, target: str, user: str) -> Login:
         """A credential with which `user` can log in to a target, if a role for that identity exists there.
 
-        An unknown user becomes an identity: with an `@` a user, otherwise a service principal.
+        The name of a known group gives a credential that is good for logging in as the group. An unknown user
+        becomes an identity: with an `@` a user, otherwise a service principal.
+
+        Raises:
+            LookupError: no such target.
         """
         found = self.target(target)
         entry = self.workspace.directory.find_any(user)

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from lakebase_sandbox.gateway import Admission, Backend, Gateway, Refusal
-from lakebase_sandbox.postgres import OPERATOR, PostgresServer
+from lakebase_sandbox.postgres import OPERATOR, IdentityKind, PostgresServer
 from lakebase_sandbox.postgres.lakebase import grant_superuser_membership
 from lakebase_sandbox.simulator.credentials import DatabaseCredential, TokenIssuer
 from lakebase_sandbox.simulator.directory import Directory
@@ -97,7 +97,7 @@ class Target:
         self.state = _S.ACTIVE if self.is_autoscaling else _S.AVAILABLE
         self.enable_pg_native_login = settings.enable_pg_native_login
         self.last_active = datetime.now(UTC)
-        self.gateway: Gateway
+        self._gateway: Gateway | None = None
         self._simulator = simulator
         self._directory = directory
         self._issuer = issuer
@@ -132,6 +132,11 @@ class Target:
         return UNRESOLVABLE_HOST if self.faults.wrong_host else GATEWAY_HOST
 
     @property
+    def gateway(self) -> Gateway:
+        assert self._gateway is not None, "the target has not been started"
+        return self._gateway
+
+    @property
     def port(self) -> int:
         """The port of the gateway."""
         return self.gateway.port
@@ -146,7 +151,7 @@ class Target:
         try:
             await self.server.start()
             backend = Backend(self.server.socket_directory, self.server.port)
-            self.gateway = Gateway(tls=self._tls, backend=backend, doorman=self)
+            self._gateway = Gateway(tls=self._tls, backend=backend, doorman=self)
             await self.set_state(state or self.state)
         except BaseException:
             await self.stop()
@@ -156,8 +161,8 @@ class Target:
         for task in (self._waking, self._becoming_available):
             if task is not None:
                 task.cancel()
-        if hasattr(self, "gateway"):
-            await self.gateway.shut_down()
+        if self._gateway is not None:
+            await self._gateway.shut_down()
         if self._admin is not None:
             await self._admin.close()
         await self.server.stop()
@@ -231,11 +236,14 @@ class Target:
 
     async def end_sessions(self) -> None:
         """End all sessions but the superuser's, as the end of a compute does (SQLSTATE 57P01)."""
-        others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> current_user"
-        await self.execute(f"SELECT pg_terminate_backend(pid) {others}")
+        rows = await self.execute(
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND usename <> current_user"
+        )
+        ended = [pid for pid, _ in rows]
+        left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s)"
         async with asyncio.timeout(SESSION_END_SECONDS):
-            # Nothing tells when a backend is gone.
-            while (await self.execute(f"SELECT count(*) {others}"))[0][0]:  # noqa: ASYNC110
+            while (await self.execute(left, (ended,)))[0][0]:  # noqa: ASYNC110 (nothing tells when one is gone)
                 await asyncio.sleep(0.01)
 
     async def wake(self) -> None:
@@ -322,6 +330,7 @@ class Target:
         entry = self._directory.by_id(credential.identity_id)
         if entry is None:  # deleted from the workspace since
             return False
-        if parts["type"] == "group":
-            return self._directory.is_member(credential.identity_id, parts["id"])
-        return parts["id"] == credential.identity_id
+        return parts["id"] == credential.identity_id or (
+            parts["type"] == IdentityKind.GROUP
+            and self._directory.is_member(credential.identity_id, parts["id"])
+        )

@@ -28,6 +28,7 @@ class ScriptedKube(KubeObjects):
         self.bodies: dict[str, list[Body]] = {kind: [] for kind in MODELS}
         self.version = 100
         self.faults: list[Exception] = []
+        self.fails_after_first_page = False
         self.lists: list[tuple[str, str | None]] = []
         self.secrets: dict[tuple[str, str], str | Exception | None] = {}
 
@@ -36,6 +37,8 @@ class ScriptedKube(KubeObjects):
         if self.faults:
             raise self.faults.pop(0)
         yield Page(tuple(self.bodies[kind]), str(self.version))
+        if self.fails_after_first_page:
+            raise KubeError(0, "no answer")
 
     async def secret_version(self, namespace: str, name: str) -> str | None:
         version = self.secrets.get((namespace, name))
@@ -98,39 +101,69 @@ async def test_a_list_that_became_too_old_on_the_way_is_begun_again(bench: Bench
     assert await bench.sync.resync("AccessGrant") == {MARKETING}
 
 
-async def test_every_kind_is_listed_again_and_what_was_missed_is_worked_on(bench: Bench) -> None:
+async def test_a_list_that_fails_on_the_way_removes_nothing(bench: Bench) -> None:
+    bench.kube.bodies["AccessGrant"] = [grant("g1"), grant("g2")]
+    await bench.sync.resync("AccessGrant")
+    bench.kube.bodies["AccessGrant"] = [grant("g1")]
+    bench.kube.fails_after_first_page = True
+    with pytest.raises(KubeError):
+        await bench.sync.resync("AccessGrant")
+    assert [one.metadata.name for one in bench.catalog.grants(MARKETING)] == ["g1", "g2"]
+
+
+async def running(bench: Bench) -> asyncio.Task[None]:
+    """Lists go on; those right after the start are over."""
     await bench.sync.prime()
+    task = asyncio.create_task(bench.sync.run())
+    await bench.clock.advance(6)
     bench.kube.lists.clear()
+    return task
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_what_changed_between_the_first_list_and_the_watch_is_found_soon(bench: Bench) -> None:
+    bench.kube.bodies["AccessGrant"] = [grant("g")]
+    await bench.sync.prime()
+    task = asyncio.create_task(bench.sync.run())
+    bench.kube.bodies["AccessGrant"] = []
+    bench.kube.version = 200
+    await bench.clock.advance(6)
+    assert await bench.ready() == [MARKETING]
+    assert bench.catalog.grants(MARKETING) == ()
+    await stop(task)
+
+
+async def test_every_kind_is_listed_again_and_what_was_missed_is_worked_on(bench: Bench) -> None:
+    task = await running(bench)
     bench.kube.bodies["AccessGrant"] = [grant("g")]
     bench.kube.faults = [KubeError(503, "busy")]
-    task = asyncio.create_task(bench.sync.run())
     await bench.clock.advance(500)
     assert bench.kube.lists == []
     await bench.clock.advance(200)
     assert {kind for kind, _ in bench.kube.lists} == set(MODELS)
+    bench.sync.heard("AccessGrant", "1", begun=False)
     await bench.clock.advance(600)
-    assert await bench.ready() == [MARKETING]
+    assert MARKETING in await bench.ready()
     assert bench.catalog.take_dirty(MARKETING).full
-    task.cancel()
-    with suppress(asyncio.CancelledError, WatchLostError):
-        await task
+    await stop(task)
 
 
 async def test_a_watch_that_begins_anew_brings_a_list_soon(bench: Bench) -> None:
-    await bench.sync.prime()
-    bench.kube.lists.clear()
-    task = asyncio.create_task(bench.sync.run())
-    await bench.clock.advance(10)
+    task = await running(bench)
     for _ in range(500):
-        bench.sync.soon("AccessGrant")
+        bench.sync.heard("AccessGrant", "7", begun=True)
     await bench.clock.advance(4)
     assert bench.kube.lists == []
     await bench.clock.advance(2)
     assert bench.kube.lists == [("AccessGrant", None)]
     await bench.clock.advance(300)
     assert bench.kube.lists == [("AccessGrant", None)]
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await stop(task)
 
 
 async def test_given_namespaces_are_listed_one_by_one() -> None:
@@ -140,9 +173,8 @@ async def test_given_namespaces_are_listed_one_by_one() -> None:
 
 
 async def test_a_watch_that_does_not_bring_what_a_list_has_shown_ends_the_process(bench: Bench) -> None:
-    await bench.sync.prime()
+    task = await running(bench)
     bench.kube.bodies["AccessGrant"] = [grant("g", version=90)]
-    task = asyncio.create_task(bench.sync.run())
     await bench.clock.advance(700)
     assert not task.done()
     await bench.clock.advance(200)
@@ -150,16 +182,22 @@ async def test_a_watch_that_does_not_bring_what_a_list_has_shown_ends_the_proces
         task.result()
 
 
-async def test_a_watch_that_brings_it_late_is_alive(bench: Bench) -> None:
-    await bench.sync.prime()
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_watch_that_brings_it_late_or_begins_anew_is_alive(bench: Bench, begun: bool) -> None:
+    task = await running(bench)
     bench.kube.bodies["AccessGrant"] = [grant("g", version=90)]
-    task = asyncio.create_task(bench.sync.run())
-    await bench.clock.advance(700)
-    bench.sync.canary.heard("AccessGrant", "90")
+    await bench.clock.advance(670)
+    bench.sync.heard("AccessGrant", "90", begun=begun)
     await bench.clock.advance(500)
     assert not task.done()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await stop(task)
+
+
+async def test_what_the_first_list_shows_is_not_expected_of_a_watch_that_has_not_begun(bench: Bench) -> None:
+    bench.kube.bodies["AccessGrant"] = [grant("g", version=90)]
+    await bench.sync.prime()
+    bench.clock.elapsed = 500
+    assert bench.sync.canary.lost == ()
 
 
 def test_the_canary_waits_for_the_version_that_was_missed() -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
+from psycopg import sql
+
 from lakebase_operator.domain.roles import RoleRecord
 from lakebase_operator.external.postgres.session import Connection
 
@@ -37,6 +39,15 @@ async def write_role_records(connection: Connection, owner: str, records: Iterab
             " memberships = EXCLUDED.memberships, settings = EXCLUDED.settings",
             [(owner, *row) for row in rows],
         )
+
+
+def creation_note(owner: str, name: str, resource: str) -> sql.Composed:
+    """Remembers that a role was made here; to be sent in one message with what makes it."""
+    return sql.SQL(
+        "INSERT INTO lakebase_operator.roles (connection, role, resource, created)"
+        " SELECT {owner}, oid, {resource}, true FROM pg_catalog.pg_roles WHERE rolname = {name}"
+        " ON CONFLICT (connection, role) DO UPDATE SET resource = EXCLUDED.resource, created = true"
+    ).format(owner=sql.Literal(owner), name=sql.Literal(name), resource=sql.Literal(resource))
 
 
 async def forget_roles(connection: Connection, owner: str, roles: Iterable[int]) -> None:
