@@ -111,7 +111,7 @@ async def test_an_operator_that_is_cut_off_ends_itself_and_the_other_takes_over(
         proxy.cut()
         await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
         await there.ready(WRITERS)
-        assert second.count(there.name) > 0
+        await second.passed(there.name, 0, at_least=1)
         with pytest.raises(LeadershipLostError):
             await asyncio.wait_for(first.task, 10)
         operators.forget(first)

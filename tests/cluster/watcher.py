@@ -108,6 +108,14 @@ class Watcher:
                 found.append(status)
         return found
 
+    def latest(self, kind: str, namespace: str) -> dict[str, Body]:
+        """The objects that exist, by name."""
+        return {
+            name: seen[-1].body
+            for (of, where, name), seen in self._history.items()
+            if (of, where) == (kind, namespace) and seen[-1].type != "DELETED"
+        }
+
     async def caught_up(self, kind: str, namespace: str, name: str, version: str) -> None:
         """Wait until a version of an object has come."""
         async with asyncio.timeout(10):

@@ -129,6 +129,4 @@ def connection() -> LakebaseConnection:
 def being_deleted(obj: Any) -> Any:
     """The same object on its way out."""
     moment = datetime.fromisoformat(DELETED_AT)
-    return obj.model_copy(
-        update={"metadata": obj.metadata.model_copy(update={"deletion_timestamp": moment})}
-    )
+    return obj.model_copy(update={"metadata": obj.metadata.model_copy(update={"deletion_timestamp": moment})})

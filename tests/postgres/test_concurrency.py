@@ -43,7 +43,7 @@ async def test_twelve_writers_on_the_same_objects_see_no_error_and_all_get_what_
 
     async def work(number: int) -> None:
         grant = access_grant("g", [roles[number]], [tables("sales")], "Write", database=world.database)
-        for turn in range(4):
+        for turn in range(2):
             declared = [grant] if turn % 2 == 0 else []
             await world.sync(*declared, owner=f"team/{number}")
         synced = await world.sync(grant, owner=f"team/{number}")
@@ -85,7 +85,7 @@ async def test_raw_grants_of_others_at_the_same_time_lead_to_no_error_and_are_le
 
     async def operate(number: int) -> None:
         grant = access_grant("g", [roles[number]], [tables("sales")], "Write", database=world.database)
-        for turn in range(6):
+        for turn in range(4):
             await world.sync(*([grant] if turn % 2 == 0 else []), owner=f"team/{number}")
         synced = await world.sync(grant, owner=f"team/{number}")
         assert synced.said(grant) == (READY, Reason.SUCCEEDED)

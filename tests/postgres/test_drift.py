@@ -67,7 +67,9 @@ async def test_with_report_what_was_put_back_by_hand_is_no_drift_any_more(world:
     await world.sync(grant, drift=DriftAction.REPORT)
     await world.run(*BY_HAND, r=role)
     await world.sync(grant, drift=DriftAction.REPORT)
-    await world.run("SET ROLE databricks_superuser", "GRANT SELECT ON sales.orders TO {r}", "RESET ROLE", r=role)
+    await world.run(
+        "SET ROLE databricks_superuser", "GRANT SELECT ON sales.orders TO {r}", "RESET ROLE", r=role
+    )
     synced = await world.sync(grant, drift=DriftAction.REPORT)
     assert synced.said(grant) == (READY, Reason.SUCCEEDED)
     await world.sync(drift=DriftAction.REPORT)

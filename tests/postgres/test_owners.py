@@ -39,7 +39,11 @@ async def test_an_owner_who_gave_up_a_right_gets_it_when_it_is_declared(world: W
 
 
 async def test_a_grantee_who_passed_it_on_blocks_the_revoke_and_is_told_with_the_error(world: World) -> None:
-    role, friend, owner = await world.role("role"), await world.role("friend"), await world.owned_role("owner")
+    role, friend, owner = (
+        await world.role("role"),
+        await world.role("friend"),
+        await world.owned_role("owner"),
+    )
     await world.run(
         *SALES, *OWNED, "CREATE TABLE sales.lines (id int)", "ALTER TABLE sales.lines OWNER TO {o}",
         "GRANT SELECT ON sales.orders TO {r} WITH GRANT OPTION", "GRANT USAGE ON SCHEMA sales TO {r}",
@@ -57,7 +61,11 @@ async def test_a_grantee_who_passed_it_on_blocks_the_revoke_and_is_told_with_the
 
 async def test_a_view_and_its_grants_belong_to_whoever_owns_it(strict_world: World) -> None:
     world = strict_world
-    role, owner, second = await world.role("role"), await world.owned_role("owner"), await world.owned_role("second")
+    role, owner, second = (
+        await world.role("role"),
+        await world.owned_role("owner"),
+        await world.owned_role("second"),
+    )
     await world.run(
         *SALES, *OWNED, "CREATE VIEW sales.v AS SELECT * FROM sales.orders", "ALTER VIEW sales.v OWNER TO {s}",
         "GRANT USAGE ON SCHEMA sales TO {s}", "GRANT SELECT ON sales.orders TO {s}",

@@ -83,7 +83,9 @@ async def test_createrole_counts_on_the_login_itself_and_not_through_a_membershi
 
 
 @pytest.mark.requirement("R-4")
-async def test_a_login_that_cannot_make_its_ledger_is_told_the_statement_that_helps(plain_world: World) -> None:
+async def test_a_login_that_cannot_make_its_ledger_is_told_the_statement_that_helps(
+    plain_world: World,
+) -> None:
     world = plain_world
     login = await world.role("login", "LOGIN CREATEROLE")
     async with logged_in_as(world, login) as found:

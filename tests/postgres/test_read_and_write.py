@@ -1,5 +1,7 @@
 """What Read, Write and exact privileges give on each kind of object: read back from the ACLs, and tried by logging in."""
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -77,7 +79,7 @@ async def test_write_gives_five_privileges_and_never_all(world: World) -> None:
 async def test_taking_write_away_and_keeping_read_leaves_select(world: World) -> None:
     role = await world.role("role")
     await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id serial)")
-    what = {"subjects": [role], "objects": [tables("sales")], "database": world.database}
+    what: dict[str, Any] = {"subjects": [role], "objects": [tables("sales")], "database": world.database}
     await world.sync(access_grant("g", access="Write", **what))
     assert await world.acl("sales.orders_id_seq", role) == {"USAGE"}
     await world.sync(access_grant("g", access="Read", **what))
@@ -110,9 +112,7 @@ async def test_write_reaches_the_sequence_of_a_serial_column_and_needs_none_for_
 @pytest.mark.requirement("R-17")
 async def test_schema_usage_and_connect_come_with_the_first_table_and_go_with_the_last(world: World) -> None:
     role = await world.role("role")
-    await world.run(
-        "CREATE SCHEMA sales", "CREATE TABLE sales.a (id int)", "CREATE TABLE sales.b (id int)"
-    )
+    await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.a (id int)", "CREATE TABLE sales.b (id int)")
     first = access_grant("a", [role], [tables("sales", "a")], database=world.database)
     second = access_grant("b", [role], [tables("sales", "b")], database=world.database)
     await world.sync(first, second)
@@ -307,12 +307,19 @@ async def test_patterns_take_special_characters_literally(world: World) -> None:
     await world.run("CREATE SCHEMA sales")
     for name in names:
         await world.run("CREATE TABLE sales.{t} (id int)", t=name)
-    expected = {"a_*": {"a_1"}, "a%?": {"a%1"}, "a?1": {"a_1", "ab1", "a%1", "a\\1"}, "a\\*": {"a\\1"}, "*1": set(names)}
+    expected = {
+        "a_*": {"a_1"},
+        "a%?": {"a%1"},
+        "a?1": {"a_1", "ab1", "a%1", "a\\1"},
+        "a\\*": {"a\\1"},
+        "*1": set(names),
+    }
     for pattern, wanted in expected.items():
         grant = access_grant("g", [role], [tables("sales", matching=[pattern])], database=world.database)
         await world.sync(grant)
         held = await world.rows(
-            "SELECT c.relname FROM pg_class c, aclexplode(c.relacl) x WHERE pg_get_userbyid(x.grantee) = %s", role
+            "SELECT c.relname FROM pg_class c, aclexplode(c.relacl) x WHERE pg_get_userbyid(x.grantee) = %s",
+            role,
         )
         assert {name for (name,) in held} == wanted, pattern
 
@@ -510,6 +517,7 @@ async def test_all_schemas_means_all_but_the_systems(world: World) -> None:
     entry = {"schemas": {"matching": ["*"]}}
     await world.sync(access_grant("g", [role], [entry], database=world.database))
     held = await world.rows(
-        "SELECT n.nspname FROM pg_namespace n, aclexplode(n.nspacl) x WHERE pg_get_userbyid(x.grantee) = %s", role
+        "SELECT n.nspname FROM pg_namespace n, aclexplode(n.nspacl) x WHERE pg_get_userbyid(x.grantee) = %s",
+        role,
     )
     assert {name for (name,) in held} == {"sales", "public"}

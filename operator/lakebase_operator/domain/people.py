@@ -107,9 +107,16 @@ class People:
 
     def resolve(self, user: str, namespace: str) -> Resolution:
         """The role of ``user`` for an AccessGrant in ``namespace``."""
-        folded = fold(user)
-        mapping = self._mappings.get((self._home, folded)) or self._mappings.get((namespace, folded))
+        mapping = self._mapping(user, namespace)
         return resolve_mapping(mapping, self._roles) if mapping else self._roles.find(user)
+
+    def decides(self, mapping: UserMapping) -> bool:
+        """Whether it is this mapping that counts for its user in its namespace."""
+        return self._mapping(mapping.spec.user, mapping.metadata.namespace) is mapping
+
+    def _mapping(self, user: str, namespace: str) -> UserMapping | None:
+        folded = fold(user)
+        return self._mappings.get((self._home, folded)) or self._mappings.get((namespace, folded))
 
 
 def _precedence(mapping: UserMapping) -> tuple[bool, str, str, str]:

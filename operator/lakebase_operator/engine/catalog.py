@@ -210,6 +210,10 @@ class Catalog:
         }
         return tuple(sorted(named | lonely))
 
+    def connections_in(self, namespace: str) -> tuple[ConnectionKey, ...]:
+        """The connections of a namespace that exist."""
+        return tuple(sorted(self._connections.get(namespace, ())))
+
     def secrets_used(self, key: ConnectionKey) -> frozenset[tuple[str, str]]:
         """Namespace and name of the Secrets that the connection refers to."""
         connection = self.connection(key)

@@ -85,7 +85,7 @@ class ConnectionReconciler:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._memories: dict[ConnectionKey, Memory] = {}
-        self._mappings = MappingResults()
+        self._mappings = MappingResults(services.catalog)
         self._executor = ThreadPoolExecutor(services.settings.sdk_threads, thread_name_prefix="databricks")
         self._logins = Logins(self._executor, services.settings.token_path)
 

@@ -234,10 +234,13 @@ def _giving_back(role: str, operator_role: str) -> sql.Composed:
 
 
 async def _owns_anything(connection: Connection, role: int) -> bool:
+    """Whether there is something to lose. Default privileges and user mappings count as the role's, but mean nothing without
+    it; REASSIGN leaves them, DROP OWNED takes them (https://www.postgresql.org/docs/current/role-removal.html)."""
     cursor = await connection.execute(
         "SELECT EXISTS (SELECT FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid"
         " WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass"
-        " AND s.refobjid = %s AND s.deptype = 'o') AS owns",
+        " AND s.refobjid = %s AND s.deptype = 'o'"
+        " AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)) AS owns",
         [role],
     )
     row = await cursor.fetchone()

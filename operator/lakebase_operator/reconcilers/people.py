@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from lakebase_operator.api import UserMapping
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.people import People, Resolution, resolve_mapping
+from lakebase_operator.domain.people import People, Resolution
 from lakebase_operator.domain.status import condition
+from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.keys import ConnectionKey
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.roles import Roles
@@ -15,17 +16,29 @@ from lakebase_operator.reconcilers.view import View, is_deleting
 @dataclass(slots=True)
 class MappingResults:
     """What became of each UserMapping on each connection, across passes: a mapping may hold for several connections,
-    but has one status."""
+    but has one status. After a restart the status says what was found before."""
 
+    catalog: Catalog
     _results: dict[str, dict[ConnectionKey, Resolution]] = field(default_factory=dict)
 
     def note(
         self, mapping: UserMapping, key: ConnectionKey, result: Resolution
     ) -> dict[ConnectionKey, Resolution]:
         """Remember one result; returns all of the mapping, in a stable order."""
-        results = self._results.setdefault(mapping.metadata.uid, {})
+        results = self._results.get(mapping.metadata.uid)
+        if results is None:
+            results = self._results[mapping.metadata.uid] = self._told(mapping)
         results[key] = result
         return dict(sorted(results.items()))
+
+    def unseen(self, mapping: UserMapping) -> tuple[ConnectionKey, ...]:
+        """Connections that the mapping holds for, and on which no pass has looked for its role yet."""
+        if mapping.spec.connection_ref is not None:
+            return ()
+        seen = self._results.get(mapping.metadata.uid, {})
+        return tuple(
+            key for key in self.catalog.connections_in(mapping.metadata.namespace) if key not in seen
+        )
 
     def forget_connection(self, key: ConnectionKey) -> None:
         """The connection is gone."""
@@ -39,14 +52,25 @@ class MappingResults:
             if not self._results[uid]:
                 del self._results[uid]
 
+    def _told(self, mapping: UserMapping) -> dict[ConnectionKey, Resolution]:
+        status = self.catalog.status(key_of(mapping))
+        if status.get("observedGeneration") != mapping.metadata.generation:
+            return {}
+        told = {
+            ConnectionKey(*one["connection"].split("/", 1)): Resolution(Reason(one["state"]), one.get("role"))
+            for one in status.get("roles") or []
+        }
+        return {key: result for key, result in told.items() if self.catalog.connection(key) is not None}
+
 
 def resolve(view: View, roles: Roles, results: MappingResults, report: Report) -> People:
     """Resolve all mappings, and say of each what it leads to."""
     mappings = [mapping for mapping in view.mappings if not is_deleting(mapping)]
-    names = roles.names
-    people = People(view.key.namespace, mappings, names)
+    people = People(view.key.namespace, mappings, roles.names)
     for mapping in mappings:
-        found = resolve_mapping(mapping, names)
+        found = people.resolve(
+            mapping.spec.user, mapping.metadata.namespace
+        )  # another mapping may count here
         all_results = results.note(mapping, view.key, found)
         winner = people.shadowed.get(mapping.metadata.uid)
         if winner is not None:
@@ -55,7 +79,7 @@ def resolve(view: View, roles: Roles, results: MappingResults, report: Report) -
                 Reason.CONFLICTING_DECLARATIONS,
                 f"UserMapping {winner.metadata.namespace}/{winner.metadata.name} maps the same user. Delete one of them.",
             )
-        _say(mapping, all_results, report)
+        _say(mapping, all_results, results.unseen(mapping), report)
     results.keep_only(frozenset(mapping.metadata.uid for mapping in view.mappings), view.key)
     return people
 
@@ -63,7 +87,12 @@ def resolve(view: View, roles: Roles, results: MappingResults, report: Report) -
 _WORST_FIRST = (Reason.RESERVED_NAME, Reason.AMBIGUOUS, Reason.NOT_FOUND, Reason.NO_ACCOUNT, Reason.RESOLVED)
 
 
-def _say(mapping: UserMapping, results: dict[ConnectionKey, Resolution], report: Report) -> None:
+def _say(
+    mapping: UserMapping,
+    results: dict[ConnectionKey, Resolution],
+    unseen: tuple[ConnectionKey, ...],
+    report: Report,
+) -> None:
     found = min(results.values(), key=lambda result: _WORST_FIRST.index(result.state))
     roles = {result.role for result in results.values()}
     fields = {
@@ -75,6 +104,11 @@ def _say(mapping: UserMapping, results: dict[ConnectionKey, Resolution], report:
     }
     report.fields(mapping, fields)
     match found.state:
+        case Reason.RESOLVED | Reason.NO_ACCOUNT if unseen:
+            names = ", ".join(map(str, unseen[:5]))
+            report.waiting(
+                mapping, Reason.CONNECTION_NOT_READY, f"Not looked for yet on {names}. {found.message}"
+            )
         case Reason.RESOLVED | Reason.NO_ACCOUNT:
             report.ready(mapping, found.state, found.message)
         case Reason.NOT_FOUND:

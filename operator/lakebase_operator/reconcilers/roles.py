@@ -14,7 +14,7 @@ from lakebase_operator.api.postgres_role import IdentityType
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.api.user_mapping import CreateRole, MappingMode
 from lakebase_operator.domain.errors import InvalidError, LakebaseError
-from lakebase_operator.domain.people import RoleNames, resolve_mapping
+from lakebase_operator.domain.people import People, RoleNames, fold, resolve_mapping
 from lakebase_operator.domain.plan import Actor
 from lakebase_operator.domain.roles import (
     IDENTITY_NAMES,
@@ -94,7 +94,7 @@ class RolesStep:
         """Create and alter roles; a failure stays with the object that it belongs to."""
         declared = self._without_conflicts(role for role in view.roles if not is_deleting(role))
         mappings = [mapping for mapping in view.mappings if not is_deleting(mapping)]
-        if (declared or mappings) and not self.preflight.ledger:
+        if (declared or any(may_create(mapping) for mapping in mappings)) and not self.preflight.ledger:
             await create_ledger(self.connection)
             self.preflight = replace(self.preflight, ledger=True)
         roles = await Roles.read(self.connection)
@@ -103,7 +103,7 @@ class RolesStep:
         leaving = {role.role_name for role in view.roles if is_deleting(role)} - names
         forgotten = [oid for oid in records if (name := roles.name_of(oid)) is None or name in leaving]
         await forget_roles(self.connection, self.owner, forgotten)
-        created = await self._create_missing(declared, mappings, roles)
+        created = await self._create_missing(declared, mappings, roles, view.key.namespace)
         if created is not None:
             roles = await Roles.read(self.connection)
         await self._make_as_declared(declared, roles, records, created or frozenset())
@@ -134,7 +134,7 @@ class RolesStep:
     # -- creating ------------------------------------------------------------------------------------------------
 
     async def _create_missing(
-        self, declared: Sequence[PostgresRole], mappings: Sequence[UserMapping], roles: Roles
+        self, declared: Sequence[PostgresRole], mappings: Sequence[UserMapping], roles: Roles, home: str
     ) -> frozenset[str] | None:
         """Names of the roles that were made; None if nothing was missing, so nothing was tried."""
         created: set[str] = set()
@@ -147,16 +147,18 @@ class RolesStep:
             if await self._create(role, role.role_name, identity, declared_options(role.spec)):
                 created.add(role.role_name)
         names = RoleNames((*roles.states, *created))
-        for mapping in mappings:
-            name = missing_role(mapping, names)
-            if name is None:
+        missing = [(mapping, name) for mapping in mappings if (name := missing_role(mapping, names))]
+        people = People(home, mappings if missing else (), names)
+        made: set[str] = set()
+        for mapping, name in missing:
+            if fold(name) in made or not people.decides(mapping):
                 continue
             tried = True
             identity = mapping.spec.identity_type if self.preflight.is_lakebase else None
             options = role_options(login=True) if identity is None else ()
             if await self._create(mapping, name, identity, options):
                 created.add(name)
-                names = RoleNames((*roles.states, *created))  # the next mapping may differ in case only
+                made.add(fold(name))  # the next mapping may differ in case only
         return frozenset(created) if tried else None
 
     async def _create(
@@ -316,9 +318,7 @@ class RolesStep:
 
     # -- executing -----------------------------------------------------------------------------------------------
 
-    async def _execute(
-        self, step: Step, resource: str, *, note: sql.Composable | None = None
-    ) -> None:
+    async def _execute(self, step: Step, resource: str, *, note: sql.Composable | None = None) -> None:
         """Run one statement in a transaction of its own; concurrent changes by others are waited out.
 
         Parameters
@@ -351,9 +351,14 @@ class RolesStep:
         self.executed.append((resource, text, "ok"))
 
 
+def may_create(mapping: UserMapping) -> bool:
+    """Whether a mapping makes its role where it is missing."""
+    return mapping.spec.mapping is not MappingMode.NONE and mapping.spec.create_role is not CreateRole.NEVER
+
+
 def missing_role(mapping: UserMapping, names: RoleNames) -> str | None:
     """The role that a mapping wants made, or None."""
-    if mapping.spec.mapping is MappingMode.NONE or mapping.spec.create_role is CreateRole.NEVER:
+    if not may_create(mapping):
         return None
     found = resolve_mapping(mapping, names)
     return found.wanted if found.state is Reason.NOT_FOUND else None

@@ -56,7 +56,9 @@ def selector(name: str = "t", **other: Any) -> Selector:
 
 
 def test_an_entry_becomes_a_selector_in_a_canonical_form() -> None:
-    one = grant(objects=[{"tables": {"schema": "s", "names": ["b", "a", "b"], "matching": ["x_*"], "except": ["?z"]}}])
+    one = grant(
+        objects=[{"tables": {"schema": "s", "names": ["b", "a", "b"], "matching": ["x_*"], "except": ["?z"]}}]
+    )
     assert selectors_of(one, 18) == (
         selector(schema="s", names=("a", "b"), matching=("x\\_%",), excluding=("_z",)),
     )
@@ -111,7 +113,9 @@ def test_what_no_database_could_carry_out_is_refused(objects: list[Any], privile
         ({"expiresAt": "2026-01-01T13:00:01+01:00"}, True),
     ],
 )
-def test_a_grant_gives_from_its_beginning_until_just_before_its_end(spec: dict[str, Any], active: bool) -> None:
+def test_a_grant_gives_from_its_beginning_until_just_before_its_end(
+    spec: dict[str, Any], active: bool
+) -> None:
     assert is_active(grant(**spec).spec, NOON) is active
 
 

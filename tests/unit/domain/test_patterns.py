@@ -23,7 +23,14 @@ def like(pattern: str, text: str) -> bool:
 
 @pytest.mark.parametrize(
     ("glob", "pattern"),
-    [("order_*", "order\\_%"), ("a?", "a_"), ("100%", "100\\%"), ("a\\b", "a\\\\b"), ("[x]", "[x]"), ("", "")],
+    [
+        ("order_*", "order\\_%"),
+        ("a?", "a_"),
+        ("100%", "100\\%"),
+        ("a\\b", "a\\\\b"),
+        ("[x]", "[x]"),
+        ("", ""),
+    ],
 )
 def test_a_glob_becomes_a_pattern(glob: str, pattern: str) -> None:
     assert like_pattern(glob) == pattern

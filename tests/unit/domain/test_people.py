@@ -1,5 +1,7 @@
 """Which role a person is, without a database."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ def explicit(user: str, role: str, name: str = "m", namespace: str = "team", **s
     return mapping(user, name, namespace, mapping="Explicit", postgresUsername=role, **spec)
 
 
-HERE = {"connectionRef": {"name": "marketing"}}
+HERE: dict[str, Any] = {"connectionRef": {"name": "marketing"}}
 
 
 @pytest.mark.requirement("R-73", "R-74", "R-75", "R-76", "R-77", "R-78")
@@ -110,3 +112,34 @@ def test_a_mapping_for_the_connection_wins_over_one_for_all_and_then_the_older(t
 def test_those_without_a_role_are_listed_in_order() -> None:
     roles = RoleNames(["a"])
     assert unmapped({name: roles.find(name) for name in ("c", "a", "b")}) == ("b", "c")
+
+
+@pytest.mark.requirement("R-80")
+def test_an_explicit_mapping_whose_role_is_missing_does_not_fall_back_to_the_same_name() -> None:
+    people = People("team", [explicit("alice", "gone")], RoleNames(["alice"]))
+    assert people.resolve("alice", "team").state is Reason.NOT_FOUND
+
+
+@pytest.mark.requirement("R-81")
+@pytest.mark.parametrize(
+    "name",
+    ["public", "PUBLIC", "None", "pg_x", "databricks_superuser", "neon_superuser", "cloud_admin", "current_user", "user",
+     "", "ü" * 32, "nul\x00"],
+)  # fmt: skip
+def test_reserved_and_overlong_names_are_refused_even_if_there_is_such_a_role(name: str) -> None:
+    found = RoleNames([name]).find(name)
+    assert (found.state, found.role) == (Reason.RESERVED_NAME, None)
+    assert RoleNames(["ü" * 31]).find("Ü" * 31).role == "ü" * 31  # 62 bytes
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_mapping_decides_about_a_person(turned: bool) -> None:
+    wide, exact = explicit("alice", "wide", "a-wide"), explicit("ALICE", "exact", "exact", **HERE)
+    later = explicit("alice", "later", "a-later", created="2026-01-02T00:00:00Z", **HERE)
+    foreign, alone = explicit("alice", "x", namespace="other"), explicit("bob", "y", namespace="other")
+    all_of_them = [wide, exact, later, foreign, alone]
+    people = People("team", all_of_them[::-1] if turned else all_of_them, RoleNames(()))
+    assert [one.metadata.uid for one in all_of_them if people.decides(one)] == [
+        exact.metadata.uid,
+        alone.metadata.uid,
+    ]

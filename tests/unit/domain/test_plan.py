@@ -37,7 +37,9 @@ def difference(name: str = "t", **other: Any) -> Difference:
     return Difference(**{**values, **other})
 
 
-def planned(*differences: Difference, actors: dict[int, Actor] | None = None, superuser: bool = False) -> Plan:
+def planned(
+    *differences: Difference, actors: dict[int, Actor] | None = None, superuser: bool = False
+) -> Plan:
     known = {OWNER: actor(OWNER, can_set=True)} if actors is None else actors
     return plan(differences, known, lambda oid: f"g{oid}" if oid > 10 else None, superuser=superuser)
 
@@ -57,7 +59,11 @@ def planned(*differences: Difference, actors: dict[int, Actor] | None = None, su
     ],
 )
 def test_the_grantor_is_chosen_on_purpose(
-    rights: dict[str, bool], grantable: bool, acting_as: str | None, temporary: tuple[str, ...], possible: bool
+    rights: dict[str, bool],
+    grantable: bool,
+    acting_as: str | None,
+    temporary: tuple[str, ...],
+    possible: bool,
 ) -> None:
     result = planned(difference(grantable=grantable), actors={OWNER: actor(OWNER, **rights)})
     assert bool(result) is possible
@@ -75,7 +81,10 @@ def test_a_revoke_is_made_as_the_one_who_granted_and_a_grant_option_does_not_hel
 
 
 def test_a_superuser_counts_as_the_owner_and_sets_the_role_of_another_grantor() -> None:
-    anybody = {OWNER: actor(OWNER, can_set=True, inherits=True), OTHER: actor(OTHER, can_set=True, inherits=True)}
+    anybody = {
+        OWNER: actor(OWNER, can_set=True, inherits=True),
+        OTHER: actor(OTHER, can_set=True, inherits=True),
+    }
     result = planned(
         difference(),
         difference("u", verb=Verb.REVOKE, grantor=OWNER),
@@ -135,7 +144,9 @@ def test_long_lists_are_cut_into_statements_of_a_bounded_size() -> None:
     wanted = [difference(f"t{number:04}", grantees=grantees) for number in range(MAX_OBJECTS + 1)]
     result = planned(*wanted)
     assert len(result.statements) == 4
-    assert all(len(one.objects) <= MAX_OBJECTS and len(one.grantees) <= MAX_GRANTEES for one in result.statements)
+    assert all(
+        len(one.objects) <= MAX_OBJECTS and len(one.grantees) <= MAX_GRANTEES for one in result.statements
+    )
 
 
 cells = st.builds(

@@ -30,7 +30,7 @@ def spec(**fields: Any) -> PostgresRoleSpec:
 def state(oid: int = MEMBER, **fields: Any) -> RoleState:
     rights = {name: fields.pop(name, False) for name in ("inherits", "can_set", "admin", "is_operator")}
     name = f"r{oid}"
-    values = {
+    values: dict[str, Any] = {
         "superuser": False, "login": False, "create_db": False, "create_role": False, "bypass_rls": False, "inherit": True,
         "connection_limit": -1, "valid_until": None, "settings": {}, "identity": None,
     }  # fmt: skip
@@ -45,13 +45,17 @@ def test_a_new_role_gets_only_what_is_asked_for() -> None:
     wanted = spec(login=True, attributes={"createDB": True, "connectionLimit": 3})
     steps = creation("r", identity=None, options=declared_options(wanted), auth_schema=None)
     assert texts(steps) == ['CREATE ROLE "r" LOGIN CREATEDB CONNECTION LIMIT 3']
-    assert texts(creation("r", identity=None, options=declared_options(spec()), auth_schema=None)) == ['CREATE ROLE "r"']
+    assert texts(creation("r", identity=None, options=declared_options(spec()), auth_schema=None)) == [
+        'CREATE ROLE "r"'
+    ]
 
 
 def test_an_identity_is_made_by_the_extension_and_altered_only_if_something_is_asked_for() -> None:
     plain = creation("a@b", identity=IdentityType.USER, options=(), auth_schema="public")
     assert texts(plain) == ["SELECT \"public\".\"databricks_create_role\"('a@b', 'USER')"]
-    options = declared_options(spec(identity={"type": "User", "name": "a@b"}, login=True, attributes={"createDB": True}))
+    options = declared_options(
+        spec(identity={"type": "User", "name": "a@b"}, login=True, attributes={"createDB": True})
+    )
     assert texts(creation("a@b", identity=IdentityType.USER, options=options, auth_schema="public"))[1:] == [
         'ALTER ROLE "a@b" CREATEDB'
     ]
@@ -77,7 +81,9 @@ def test_an_identity_is_made_by_the_extension_and_altered_only_if_something_is_a
         ({}, {"valid_until": "-infinity"}, []),
     ],
 )  # fmt: skip
-def test_only_what_differs_is_altered(wanted: dict[str, Any], actual: dict[str, Any], expected: list[str]) -> None:
+def test_only_what_differs_is_altered(
+    wanted: dict[str, Any], actual: dict[str, Any], expected: list[str]
+) -> None:
     steps = texts(alteration(spec(**wanted), state(**actual)))
     assert steps == ([f'ALTER ROLE "r101" {" ".join(expected)}'] if expected else [])
 
@@ -99,7 +105,9 @@ def test_only_what_differs_is_altered(wanted: dict[str, Any], actual: dict[str, 
 def test_settings_are_set_where_they_differ_and_reset_where_they_were_ours(
     wanted: dict[str, str], actual: dict[str, str], ours: list[str], expected: list[str]
 ) -> None:
-    assert texts(settings_change("r", wanted, actual, ours)) == [f'ALTER ROLE "r" {text}' for text in expected]
+    assert texts(settings_change("r", wanted, actual, ours)) == [
+        f'ALTER ROLE "r" {text}' for text in expected
+    ]
 
 
 EVERYBODY = {
@@ -112,7 +120,9 @@ EVERYBODY = {
 }
 
 
-def edge(grantor: int, *, role: int = GROUP, admin: bool = False, inherit: bool = True, set_: bool = True) -> Edge:
+def edge(
+    grantor: int, *, role: int = GROUP, admin: bool = False, inherit: bool = True, set_: bool = True
+) -> Edge:
     return Edge(role, MEMBER, grantor, admin, inherit, set_)
 
 

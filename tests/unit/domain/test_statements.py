@@ -62,7 +62,9 @@ def test_any_name_stays_one_quoted_identifier(name: str) -> None:
 
 
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 7))
-def test_halves_cover_the_same_cells_once_until_one_is_left(objects: int, grantees: int, privileges: int) -> None:
+def test_halves_cover_the_same_cells_once_until_one_is_left(
+    objects: int, grantees: int, privileges: int
+) -> None:
     def cells(one: PrivilegeStatement) -> list[tuple[ObjectName, str, Privilege]]:
         return [(o, g, p) for o in one.objects for g in one.grantees for p in one.privileges]
 
@@ -109,9 +111,9 @@ def test_an_identity_is_made_by_the_extension_with_literals() -> None:
     ("parameter", "value", "composed"),
     [
         ("statement_timeout", "30s", "\"statement_timeout\" TO '30s'"),
-        ("app.user", "a, b", "\"app\".\"user\" TO 'a, b'"),
+        ("app.user", "a, b", '"app"."user" TO \'a, b\''),
         ("search_path", '"$user", Sales,public', "\"search_path\" TO '$user', 'sales', 'public'"),
-        ("Search_Path", '"A ""b"" , c"', "\"Search_Path\" TO 'A \"b\" , c'"),
+        ("Search_Path", '"A ""b"" , c"', '"Search_Path" TO \'A "b" , c\''),
         ("search_path", "", "\"search_path\" TO ''"),
     ],
 )

@@ -63,7 +63,7 @@ def connect_error(
         )
     if not isinstance(error, psycopg.Error):
         return TransientError(Reason.UNREACHABLE, f"{where} cannot be reached: {type(error).__name__}.")
-    full, text = str(error), _text(error)
+    text = _text(error)
     rules: tuple[tuple[str, type[LakebaseError], Reason, str], ...] = (
         (r"is not permitted to log in", InvalidError, Reason.OPERATOR_ROLE_NOT_LOGIN,
          f'The role "{user}" may not log in. Run as an administrator: ALTER ROLE "{user}" LOGIN'),
@@ -79,18 +79,19 @@ def connect_error(
             else "Check the Secret, and that native login is on.")),
         (r"has been disabled", NotReadyError, Reason.ENDPOINT_DISABLED,
          f"The endpoint behind {where} is disabled. Enable it."),
-        (r"too many clients|remaining connection slots|Too many connections|Failed to acquire permit", TransientError,
+        (r"too many clients|remaining connection slots|[Tt]oo many connections|Failed to acquire permit", TransientError,
          Reason.TOO_MANY_CONNECTIONS, f"{where} has no connection left: {text}."),
+        (r"permission denied for database|is not (currently accepting connections|allowed to connect)|pg_hba\.conf",
+         InvalidError, Reason.PERMISSION_DENIED, f'{where} does not let "{user}" into the database "{database}": {text}.'),
         (r"unexpected eof|SSL SYSCALL|reset by peer|server closed the connection", TransientError, Reason.UNREACHABLE,
          f"{where} broke the connection off: {text}."),
         (r"certificate verify failed|certificate|server does not support SSL|SSL error|sslmode|root certificate file",
          InvalidError, Reason.TLS_FAILED, f"TLS with {where} fails: {text}. Check spec.tls."),
-        (r"is not allowed to connect", InvalidError, Reason.PERMISSION_DENIED, f"{where}: {text}."),
-        (r"the database system is (starting up|shutting down|in recovery)|57P03", NotReadyError, Reason.RESUMING,
+        (r"the database system is (starting up|shutting down|in recovery|not (yet )?accepting)", NotReadyError, Reason.RESUMING,
          f"{where} is not up yet: {text}."),
     )  # fmt: skip
     for pattern, kind, reason, message in rules:
-        if re.search(pattern, full):
+        if re.search(pattern, text):
             return kind(reason, message)
     return TransientError(Reason.UNREACHABLE, f"{where} cannot be reached: {text}.")
 
