@@ -1,10 +1,9 @@
 """Fixtures that all tests share: one control plane and one PostgreSQL of each version for the whole run."""
 
-import asyncio
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest

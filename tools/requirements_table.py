@@ -40,12 +40,16 @@ def main() -> int:
     texts: dict[str, str] = yaml.safe_load(TEXTS.read_text())
     collected, output = Collected(), io.StringIO()
     with contextlib.redirect_stdout(output):
-        code = pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[collected])
+        code = pytest.main(
+            ["--collect-only", "-qq", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[collected]
+        )
     if code != pytest.ExitCode.OK:
         print(output.getvalue(), file=sys.stderr)
         return 1
     if unknown := sorted(set(collected.shown) - set(texts)):
-        print(f"Tests name requirements that {TEXTS.name} does not have: {', '.join(unknown)}", file=sys.stderr)
+        print(
+            f"Tests name requirements that {TEXTS.name} does not have: {', '.join(unknown)}", file=sys.stderr
+        )
         return 1
     table = _table(texts, collected.shown)
     if "--check" not in sys.argv[1:]:

@@ -17,7 +17,12 @@ import yaml
 from lakebase_operator.api.base import GROUP, VERSION
 from lakebase_sandbox.cluster import EmbeddedCluster
 from lakebase_sandbox.cluster.kubeconfig import read_endpoint, write_kubeconfig
-from lakebase_sandbox.simulator import AutoscalingTarget, LakebaseSimulator, ProvisionedTarget, SimulatorSettings
+from lakebase_sandbox.simulator import (
+    AutoscalingTarget,
+    LakebaseSimulator,
+    ProvisionedTarget,
+    SimulatorSettings,
+)
 from lakebase_sandbox.tools.kubectl import Kubectl
 from tests.cluster.kube import PLURALS, Admin, Namespace, administrator
 from tests.cluster.lab import Lab
@@ -53,7 +58,11 @@ def operator_kubeconfig(cluster: EmbeddedCluster, short_tmp: Path) -> Path:
     token = kubectl.run("create", "token", "lakebase-operator", f"--namespace={SYSTEM}", "--duration=24h")
     path = short_tmp / "operator.kubeconfig"
     write_kubeconfig(
-        path, read_endpoint(cluster.kubeconfig), user="lakebase-operator", token=token.strip(), namespace=SYSTEM
+        path,
+        read_endpoint(cluster.kubeconfig),
+        user="lakebase-operator",
+        token=token.strip(),
+        namespace=SYSTEM,
     )
     return path
 
@@ -139,7 +148,9 @@ async def operators(operator_kubeconfig: Path, log: Log) -> AsyncIterator[Operat
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def there(admin: Admin, watcher: Watcher, log: Log, namespace: str, lab: Lab) -> AsyncIterator[Namespace]:
+async def there(
+    admin: Admin, watcher: Watcher, log: Log, namespace: str, lab: Lab
+) -> AsyncIterator[Namespace]:
     """The test's own namespace. What was written in it has kept the rules."""
     broken = len(watcher.broken)
     own = Namespace(admin, namespace, log.tail)

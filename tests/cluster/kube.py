@@ -210,16 +210,16 @@ class Namespace:
             if time.monotonic() > end:
                 shown = "there is no such object" if body is None else yaml.safe_dump(_interesting(body))
                 wanted = getattr(condition, "__qualname__", str(condition))
-                raise AssertionError(
-                    f"{thing} not {wanted} within {deadline} s:\n{shown}\n{self._explain()}"
-                )
+                raise AssertionError(f"{thing} not {wanted} within {deadline} s:\n{shown}\n{self._explain()}")
             await asyncio.sleep(0.03)
 
     async def ready(self, *things: str, deadline: float = DEADLINE) -> list[Body]:
         """Wait until objects are ready with what their spec says now."""
         return [await self.until(thing, is_ready, deadline) for thing in things]
 
-    async def reason(self, thing: str, reason: str, *, ready: bool = False, deadline: float = DEADLINE) -> Body:
+    async def reason(
+        self, thing: str, reason: str, *, ready: bool = False, deadline: float = DEADLINE
+    ) -> Body:
         """Wait until ``Ready`` has this reason, for what the spec says now."""
 
         def has_reason(body: Body) -> bool:
@@ -317,7 +317,11 @@ def _path(body: Mapping[str, Any], name: str) -> str:
 def _bodies(manifests: Iterable[str | Body]) -> list[Body]:
     bodies: list[Body] = []
     for one in manifests:
-        bodies += [part for part in yaml.safe_load_all(one) if part] if isinstance(one, str) else [copy.deepcopy(one)]
+        bodies += (
+            [part for part in yaml.safe_load_all(one) if part]
+            if isinstance(one, str)
+            else [copy.deepcopy(one)]
+        )
     return bodies
 
 

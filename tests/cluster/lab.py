@@ -91,7 +91,9 @@ class Database:
 
     async def held(self) -> int:
         """Privileges that the ledger counts as the operator's, per object, grantee and privilege."""
-        return int(await self.value("SELECT coalesce(sum(cardinality(grantees)), 0) FROM lakebase_operator.held"))
+        return int(
+            await self.value("SELECT coalesce(sum(cardinality(grantees)), 0) FROM lakebase_operator.held")
+        )
 
     async def log(self) -> list[tuple[str, str, str]]:
         """The change log: resources, statement, result."""
@@ -158,7 +160,9 @@ class Lab:
         """Make a person known in the workspace."""
         self.simulator.add_identity(IdentityKind.USER, user)
 
-    async def principal(self, target: str, *, role: bool = True, attributes: Sequence[str] = ("CREATEROLE",)) -> Entry:
+    async def principal(
+        self, target: str, *, role: bool = True, attributes: Sequence[str] = ("CREATEROLE",)
+    ) -> Entry:
         """A new service principal with the operator's rights on a target, in Databricks and (``role``) in Postgres."""
         workspace = self.simulator.workspace
         entry = self.simulator.add_identity(IdentityKind.SERVICE_PRINCIPAL, str(uuid.uuid4()))
@@ -171,7 +175,9 @@ class Lab:
             await self.login_role(target, entry, attributes)
         return entry
 
-    async def login_role(self, target: str, entry: Entry, attributes: Sequence[str] = ("CREATEROLE",)) -> None:
+    async def login_role(
+        self, target: str, entry: Entry, attributes: Sequence[str] = ("CREATEROLE",)
+    ) -> None:
         """The Postgres role of an identity, as an administrator makes it for an operator."""
         async with await self.simulator.target(target).server.connect("postgres") as connection:
             await create_identity_role(connection, entry.identity, attributes, superuser_member=True)
@@ -182,9 +188,13 @@ class Lab:
         self.passwords.append(password)
         name = sql.Identifier(user)
         await database.run(
-            sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}").format(name, sql.SQL(attributes), sql.Literal(password))
+            sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}").format(
+                name, sql.SQL(attributes), sql.Literal(password)
+            )
         )
-        await database.run(sql.SQL("GRANT databricks_superuser TO {} WITH INHERIT TRUE, SET FALSE").format(name))
+        await database.run(
+            sql.SQL("GRANT databricks_superuser TO {} WITH INHERIT TRUE, SET FALSE").format(name)
+        )
         return password
 
     async def connection(
@@ -242,7 +252,14 @@ class Lab:
         return sales
 
     async def native_connection(
-        self, there: Namespace, database: Database, user: str, password: str, *, name: str = "marketing", **spec: Any
+        self,
+        there: Namespace,
+        database: Database,
+        user: str,
+        password: str,
+        *,
+        name: str = "marketing",
+        **spec: Any,
     ) -> Body:
         """A LakebaseConnection for a server with a password."""
         await there.secret(f"{name}-login", username=user, password=password)

@@ -122,7 +122,9 @@ class Operators:
         self.log = log
         self._all: list[Running] = []
 
-    async def start(self, *, wrap: Callable[[Build], Build] | None = None, primed: bool = True, **changes: Any) -> Running:
+    async def start(
+        self, *, wrap: Callable[[Build], Build] | None = None, primed: bool = True, **changes: Any
+    ) -> Running:
         """Start one; returns once its first passes may run.
 
         Parameters
@@ -179,7 +181,11 @@ class Log(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s %(connection)s", defaults={"connection": ""}))
+        self.setFormatter(
+            logging.Formatter(
+                "%(asctime)s %(levelname)s %(name)s %(message)s %(connection)s", defaults={"connection": ""}
+            )
+        )
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:

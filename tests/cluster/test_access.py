@@ -85,11 +85,15 @@ async def test_a_person_who_is_mapped_or_added_later_gets_access_without_further
         await lab.connection(there, sales), grant("readers", late, database=sales.name, tables="orders")
     )
     body = await there.reason("AccessGrant/readers", "UnmappedUsers")
-    assert late in next(one for one in body["status"]["conditions"] if one["type"] == "UnmappedUsers")["message"]
+    assert (
+        late in next(one for one in body["status"]["conditions"] if one["type"] == "UnmappedUsers")["message"]
+    )
     await there.apply(mapping("late", late))
     await there.ready("AccessGrant/readers", "UserMapping/late")
     assert await sales.may(late, "SELECT")
-    await there.apply(mapping("later", later), grant("readers", late, later, database=sales.name, tables="orders"))
+    await there.apply(
+        mapping("later", later), grant("readers", late, later, database=sales.name, tables="orders")
+    )
     await there.ready("AccessGrant/readers", "UserMapping/later")
     assert await sales.may(later, "SELECT")
 
@@ -106,11 +110,17 @@ async def test_two_connections_with_the_same_role_and_table_names_do_not_touch_e
             await lab.connection(there, lake, name=connection),
             role(f"analysts-{connection}", connection, roleName=name),
             grant(
-                f"orders-{connection}", name, database=lake.name, tables=["orders"], connection=connection, access=access
+                f"orders-{connection}",
+                name,
+                database=lake.name,
+                tables=["orders"],
+                connection=connection,
+                access=access,
             ),
         )
     await there.ready(
-        *(f"LakebaseConnection/{one}" for one in ("eu", "us")), *(f"AccessGrant/orders-{one}" for one in ("eu", "us"))
+        *(f"LakebaseConnection/{one}" for one in ("eu", "us")),
+        *(f"AccessGrant/orders-{one}" for one in ("eu", "us")),
     )
     assert await lakes[0].may(name, "SELECT")
     assert not await lakes[0].may(name, "INSERT")

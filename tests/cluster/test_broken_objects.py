@@ -54,7 +54,9 @@ async def put_up(there: Namespace, broken: dict[str, Any]) -> None:
         await there.true("the loose kind is served", taken)
 
 
-async def test_a_broken_grant_is_told_and_holds_up_nobody(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_a_broken_grant_is_told_and_holds_up_nobody(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     await operators.start()
     sales = await lab.settled(there)
     spec = {"connectionRef": {"name": "marketing"}, "database": sales.name, "subjects": 7, "objects": []}
@@ -67,7 +69,9 @@ async def test_a_broken_grant_is_told_and_holds_up_nobody(lab: Lab, there: Names
     assert await sales.may(sales.analysts, "INSERT")
     await there.delete("AccessGrant/writers")
     await there.gone("AccessGrant/writers")
-    assert not await sales.may(sales.analysts, "INSERT"), "it never held anything, so others' access may be taken back"
+    assert not await sales.may(sales.analysts, "INSERT"), (
+        "it never held anything, so others' access may be taken back"
+    )
     await there.delete("AccessGrant/broken")
     await there.gone("AccessGrant/broken")
 
@@ -94,13 +98,17 @@ async def test_a_grant_that_breaks_keeps_its_access_and_is_let_go_when_it_is_del
     assert not await sales.may(sales.analysts, "SELECT")
 
 
-async def test_a_broken_grant_that_is_mended_is_carried_out(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_a_broken_grant_that_is_mended_is_carried_out(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     await operators.start()
     sales = await lab.settled(there)
     spec = {"connectionRef": {"name": "marketing"}, "database": sales.name, "subjects": 7, "objects": []}
     await put_up(there, manifest("AccessGrant", "writers", spec))
     await there.reason("AccessGrant/writers", "InvalidSpec")
-    await there.patch("AccessGrant/writers", grant("writers", sales.analysts, database=sales.name, access="Write"))
+    await there.patch(
+        "AccessGrant/writers", grant("writers", sales.analysts, database=sales.name, access="Write")
+    )
     await there.ready("AccessGrant/writers")
     assert await sales.may(sales.analysts, "INSERT")
     assert is_ready(await there.get(READERS))

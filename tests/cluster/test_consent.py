@@ -13,7 +13,9 @@ CONNECTION, READERS, GUESTS = "LakebaseConnection/marketing", "AccessGrant/reade
 
 
 @pytest.mark.parametrize(
-    "allowed", [{"from": "All"}, {"from": "Selector", "selector": {"team": "finance"}}], ids=["all", "selector"]
+    "allowed",
+    [{"from": "All"}, {"from": "Selector", "selector": {"team": "finance"}}],
+    ids=["all", "selector"],
 )
 async def test_consent_gives_another_namespace_access_and_its_removal_takes_it_back(
     lab: Lab, there: Namespace, other: Namespace, operators: Operators, allowed: dict[str, object]
@@ -116,7 +118,9 @@ async def test_a_suspended_grant_holds_nothing_until_it_is_resumed(
     assert await sales.may(sales.analysts, "SELECT")
 
 
-async def test_a_grant_without_its_connection_waits_for_it(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_a_grant_without_its_connection_waits_for_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     sales = await lab.database()
     await operators.start()
     await there.apply(grant("readers", "public_api", database=sales.name))
@@ -124,4 +128,6 @@ async def test_a_grant_without_its_connection_waits_for_it(lab: Lab, there: Name
     assert f"There is no LakebaseConnection {there.name}/marketing" in message_of(body)
     assert current(body, "Reconciling") is not None
     await there.apply(await lab.connection(there, sales))
-    await there.until(READERS, lambda body: is_not_ready(body) and "ConnectionNotFound" not in str(body["status"]))
+    await there.until(
+        READERS, lambda body: is_not_ready(body) and "ConnectionNotFound" not in str(body["status"])
+    )

@@ -100,8 +100,12 @@ async def test_a_stopped_database_keeps_the_object_and_says_why(
     assert "The instance is stopped" in message_of(body)
     assert FINALIZER in body["metadata"]["finalizers"]
     assert "The instance is stopped" in (await there.told(READERS, "DeletionBlocked"))["note"]
-    after = [one for one in watcher.statuses("AccessGrant", there.name, "readers") if one["observedGeneration"] > 1]
-    assert [one["conditions"][0]["status"] for one in after] == ["False"], "the first word after it, and the only one"
+    after = [
+        one for one in watcher.statuses("AccessGrant", there.name, "readers") if one["observedGeneration"] > 1
+    ]
+    assert [one["conditions"][0]["status"] for one in after] == ["False"], (
+        "the first word after it, and the only one"
+    )
     await there.reason(CONNECTION, "InstanceStopped")
     await lab.simulator.set_state("provisioned", "AVAILABLE")
     await there.gone(READERS)
@@ -186,7 +190,9 @@ async def test_what_is_deleted_while_no_operator_runs_is_cleaned_up_at_its_start
 
 
 @pytest.mark.requirement("R-215")
-async def test_a_mapping_that_is_deleted_takes_access_back(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_a_mapping_that_is_deleted_takes_access_back(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     sales = await lab.database()
     await sales.run(f"CREATE ROLE role_{sales.name} LOGIN")
     await operators.start()

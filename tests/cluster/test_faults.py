@@ -20,12 +20,21 @@ ADVISORY_LOCK = 0x6C616B6562617365
 @pytest.mark.requirement("R-204", "R-205")
 @pytest.mark.parametrize("target", ["autoscaling", "provisioned"])
 @pytest.mark.parametrize(
-    ("status", "reason"), [(409, "ControlPlaneConflict"), (500, "ControlPlaneError"), (429, "ControlPlaneThrottled")]
+    ("status", "reason"),
+    [(409, "ControlPlaneConflict"), (500, "ControlPlaneError"), (429, "ControlPlaneThrottled")],
 )
 async def test_a_busy_control_plane_is_asked_again_with_growing_pauses(
-    lab: Lab, there: Namespace, operators: Operators, target: str, status: int, reason: str, monkeypatch: pytest.MonkeyPatch
+    lab: Lab,
+    there: Namespace,
+    operators: Operators,
+    target: str,
+    status: int,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lakebase_operator.external.databricks.sdk._LONGEST_PAUSE", 0.2)  # the SDK's own patience
+    monkeypatch.setattr(
+        "lakebase_operator.external.databricks.sdk._LONGEST_PAUSE", 0.2
+    )  # the SDK's own patience
     operator = await operators.start()
     sales = await lab.settled(there, target=target)
     passes = operator.count(there.name)
@@ -57,7 +66,9 @@ async def test_a_control_plane_that_names_a_time_is_left_alone_until_then(
     monkeypatch.setitem(
         faults._HTTP_ERRORS,
         429,
-        lambda: faults.ApiError(429, "REQUEST_LIMIT_EXCEEDED", "Too many requests.", headers={"Retry-After": "3"}),
+        lambda: faults.ApiError(
+            429, "REQUEST_LIMIT_EXCEEDED", "Too many requests.", headers={"Retry-After": "3"}
+        ),
     )
     requests = lab.simulator.workspace.stats.requests
     await there.annotate(CONNECTION, sync_now="1")
@@ -76,7 +87,9 @@ async def test_a_session_that_is_ended_in_mid_work_is_replaced_and_nobody_is_ala
     await operators.start()
     sales = await lab.settled(there)
     async with sales.admin.transaction():
-        await sales.run("SELECT pg_advisory_xact_lock(%s)", ADVISORY_LOCK)  # holds the pass in its transaction
+        await sales.run(
+            "SELECT pg_advisory_xact_lock(%s)", ADVISORY_LOCK
+        )  # holds the pass in its transaction
         await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
 
         async def waits() -> bool:
@@ -108,7 +121,9 @@ async def test_sessions_that_keep_breaking_are_said_in_the_end(
     before = await sales.acl()
     await lab.simulator.fault("autoscaling", "drop", 8)
     await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
-    body = await there.until(CONNECTION, lambda body: not is_ready(body) and "tried again" in message_of(body))
+    body = await there.until(
+        CONNECTION, lambda body: not is_ready(body) and "tried again" in message_of(body)
+    )
     assert current(body, "Reconciling") is not None
     assert await sales.acl() == before, "nothing half-done is left"
     await lab.simulator.clear_faults()

@@ -102,7 +102,9 @@ async def test_a_stopped_instance_with_nothing_pending_stays_ready(
     await lab.simulator.set_state("provisioned", "STOPPED")
     if restarted:
         operator = await operators.start()
-    body = await there.until(CONNECTION, lambda body: _says(body, "InstanceAvailable", "False", "InstanceStopped"))
+    body = await there.until(
+        CONNECTION, lambda body: _says(body, "InstanceAvailable", "False", "InstanceStopped")
+    )
     assert is_ready(body)
     version = body["metadata"]["resourceVersion"]
     await operator.passed(there.name, 4)
@@ -146,7 +148,9 @@ async def test_an_expiry_that_passes_while_the_instance_is_stopped_comes_first_a
 
 
 @pytest.mark.requirement("R-33")
-async def test_a_failure_while_looking_revokes_nothing(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_a_failure_while_looking_revokes_nothing(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     operator = await operators.start()
     sales = await lab.settled(there, interval="1s")
     before, log = await sales.acl(), await sales.log()
@@ -168,10 +172,15 @@ async def test_a_database_that_does_not_exist_is_said_and_asked_for_with_growing
     lab: Lab, there: Namespace, operators: Operators, target: str
 ) -> None:
     sales = await lab.database(target)
-    wrong = {"autoscaling": {"project": "no-such-project"}} if target == "autoscaling" else {"provisioned": {"instance": "no-such"}}
+    wrong = (
+        {"autoscaling": {"project": "no-such-project"}}
+        if target == "autoscaling"
+        else {"provisioned": {"instance": "no-such"}}
+    )
     operator = await operators.start(retry_base_seconds=0.3, retry_cap_seconds=60)
     await there.apply(
-        await lab.connection(there, sales, target=wrong), grant("readers", sales.analysts, database=sales.name)
+        await lab.connection(there, sales, target=wrong),
+        grant("readers", sales.analysts, database=sales.name),
     )
     body = await there.reason(CONNECTION, "InstanceNotFound")
     assert current(body, "Stalled") is not None
@@ -179,7 +188,11 @@ async def test_a_database_that_does_not_exist_is_said_and_asked_for_with_growing
     assert current(await there.reason(READERS, "InstanceNotFound"), "Reconciling") is not None
     await asyncio.sleep(2.0)
     assert operator.count(there.name) <= 5, "no hot loop"
-    right = {"autoscaling": {"project": "marketing"}} if target == "autoscaling" else {"provisioned": {"instance": "marketing-db"}}
+    right = (
+        {"autoscaling": {"project": "marketing"}}
+        if target == "autoscaling"
+        else {"provisioned": {"instance": "marketing-db"}}
+    )
     await there.spec(CONNECTION, target={"autoscaling": None, "provisioned": None, **right})
     await there.ready(CONNECTION)
 

@@ -54,7 +54,9 @@ async def test_tokens_of_two_seconds_are_renewed_before_they_expire_and_stored_n
         await operator.passed(there.name, 8)
         assert not simulator.target("short").stats.refused_logins
         assert len(own.tokens) - issued > 6, "they were renewed"
-        ready = [is_ready(seen.body) for seen in watcher.history("LakebaseConnection", there.name, "marketing")]
+        ready = [
+            is_ready(seen.body) for seen in watcher.history("LakebaseConnection", there.name, "marketing")
+        ]
         assert all(ready[ready.index(True) :])
         stored = "".join(watcher.lines)
         assert not any(token in stored for token in own.tokens)
@@ -90,7 +92,9 @@ async def test_a_token_that_is_refused_again_becomes_a_condition_and_is_tried_ag
     await lab.simulator.fault("autoscaling", "reject-logins", 4)
     await there.annotate(CONNECTION, sync_now="1")
     body = await there.reason(CONNECTION, "TokenExpired")
-    assert stats.refused_logins[lab.operator] == refused + 2, "one try with the token at hand, one with a fresh one"
+    assert stats.refused_logins[lab.operator] == refused + 2, (
+        "one try with the token at hand, one with a fresh one"
+    )
     assert current(body, "Stalled") is not None
     assert "databricks_create_role" in message_of(body)
     assert is_ready(await there.get(READERS))
@@ -106,13 +110,20 @@ async def test_a_persons_login_works_and_is_warned_of(
     principal = await lab.principal("autoscaling", role=False)
     person = lab.simulator.add_identity(IdentityKind.USER, f"person.{sales.name}@example.com")
     workspace = lab.simulator.workspace
-    workspace.access.grant("database-projects", "marketing", person, workspace.access.level("database-projects", "marketing", principal))
+    workspace.access.grant(
+        "database-projects",
+        "marketing",
+        person,
+        workspace.access.level("database-projects", "marketing", principal),
+    )
     await lab.login_role("autoscaling", person)
     by_secret = OAuthApi._by_secret
     monkeypatch.setattr(  # a token of a person, which no client secret gives
         OAuthApi,
         "_by_secret",
-        lambda self, client, secret: person if client == principal.identity.name else by_secret(self, client, secret),
+        lambda self, client, secret: (
+            person if client == principal.identity.name else by_secret(self, client, secret)
+        ),
     )
     await operators.start()
     await there.apply(await lab.connection(there, sales, principal=principal))
@@ -173,7 +184,9 @@ async def test_each_missing_right_is_named_with_what_gives_it(
     await lab.simulator.fault("autoscaling", "missing-right", right)
     await operators.start()
     await there.apply(
-        await lab.connection(there, sales), role("analysts", roleName=sales.analysts), grant("readers", sales.analysts, database=sales.name)
+        await lab.connection(there, sales),
+        role("analysts", roleName=sales.analysts),
+        grant("readers", sales.analysts, database=sales.name),
     )
     body = await there.reason(CONNECTION, reason)
     assert current(body, "Stalled") is not None
@@ -225,13 +238,17 @@ async def test_a_changed_secret_is_used_without_a_restart(
     assert str(wrong.secret) not in json.dumps(body)
     await there.secret("marketing-sp", watched=watched, clientSecret=str(principal.secret))
     await there.ready(CONNECTION)
-    rotated = lab.simulator.add_identity(IdentityKind.SERVICE_PRINCIPAL, principal.identity.name, secret="dose" + "1" * 32)
+    rotated = lab.simulator.add_identity(
+        IdentityKind.SERVICE_PRINCIPAL, principal.identity.name, secret="dose" + "1" * 32
+    )
     await there.secret("marketing-sp", watched=watched, clientSecret=str(rotated.secret))
     await operator.passed(there.name, 1)
     await there.ready(CONNECTION)
 
 
-async def test_a_secret_that_comes_late_is_waited_for(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_a_secret_that_comes_late_is_waited_for(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     sales = await lab.database()
     connection = await lab.connection(there, sales)
     await there.delete("Secret/marketing-sp")
@@ -241,7 +258,9 @@ async def test_a_secret_that_comes_late_is_waited_for(lab: Lab, there: Namespace
     assert 'Secret "marketing-sp"' in message_of(body)
     assert current(body, "Reconciling") is not None
     await there.secret("marketing-sp", other="x")
-    body = await there.until(CONNECTION, lambda body: "no key" in message_of(body) if is_not_ready(body) else False)
+    body = await there.until(
+        CONNECTION, lambda body: "no key" in message_of(body) if is_not_ready(body) else False
+    )
     assert 'no key "clientSecret"' in message_of(body)
     await there.secret("marketing-sp", clientSecret=lab.simulator.client_secret)
     await there.ready(CONNECTION)

@@ -60,7 +60,13 @@ class Life:
                 await super().executemany(query, params_seq, **options)
 
             async def _tell(self, query: Any) -> None:
-                text = query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(None)
+                text = (
+                    query
+                    if isinstance(query, str)
+                    else query.decode()
+                    if isinstance(query, bytes)
+                    else query.as_string(None)
+                )
                 busy = self.connection.info.transaction_status is TransactionStatus.INTRANS
                 again = busy and self.connection in life.within
                 # Inside a transaction one point is as good as another: nothing of it remains.
@@ -75,7 +81,9 @@ class Life:
 
         async def requested(self: KubeClient, method: str, path: str, **options: Any) -> Any:
             if method != "GET" and "/namespaces/t-" in path:
-                await life.before_write(path.split("/namespaces/")[1].split("/")[0], f"{method} {path}")
+                await life.before_write(
+                    path.split("/namespaces/")[1].split("/", maxsplit=1)[0], f"{method} {path}"
+                )
             return await request(self, method, path, **options)
 
         monkeypatch.setattr(access, "connect", connected)
@@ -84,7 +92,17 @@ class Life:
 
 def _writes(statement: str) -> bool:
     words = " ".join(line for line in statement.splitlines() if not line.strip().startswith("--")).upper()
-    changing = ("INSERT INTO", "DELETE FROM", "UPDATE ", "CREATE", "ALTER", "DROP", "GRANT ", "REVOKE ", "TERMINATE")
+    changing = (
+        "INSERT INTO",
+        "DELETE FROM",
+        "UPDATE ",
+        "CREATE",
+        "ALTER",
+        "DROP",
+        "GRANT ",
+        "REVOKE ",
+        "TERMINATE",
+    )
     return any(word in words for word in changing)
 
 
@@ -105,7 +123,9 @@ class Tenant:
             await lab.connection(self.there, self.database),
             role("analysts", roleName=self.database.analysts, deletionPolicy="Drop"),
             mapping("carol", self.person),
-            grant("readers", self.database.analysts, self.person, database=self.database.name, access="Write"),
+            grant(
+                "readers", self.database.analysts, self.person, database=self.database.name, access="Write"
+            ),
         )
 
     async def outcome(self) -> dict[str, Any]:
@@ -165,10 +185,14 @@ async def test_a_restart_between_any_two_steps_changes_nothing_in_the_end(
         await operator.stop()
         for step, tenant in enumerate(tenants):
             life.left[tenant.there.name] = step % steps
-        await _restarted(operators, life, tenants, lambda one: [one.there.delete(thing) for thing in THINGS], steps)
+        await _restarted(
+            operators, life, tenants, lambda one: [one.there.delete(thing) for thing in THINGS], steps
+        )
         for tenant in tenants:
             await tenant.there.gone(*THINGS)
-            assert not (await tenant.database.run("SELECT FROM pg_roles WHERE rolname = %s", tenant.database.analysts))
+            assert not (
+                await tenant.database.run("SELECT FROM pg_roles WHERE rolname = %s", tenant.database.analysts)
+            )
             assert await tenant.database.held() == 0
             assert not await tenant.database.may(tenant.person, "SELECT")
     finally:

@@ -18,7 +18,9 @@ CONNECTION, READERS, ROLE, MAPPING = (
 )
 
 
-async def test_nothing_is_written_where_nothing_changes(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_nothing_is_written_where_nothing_changes(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     things = (CONNECTION, READERS, ROLE, MAPPING)
     lab.identity("alice@example.com")
     operator = await operators.start()
@@ -48,7 +50,9 @@ async def test_a_sync_that_is_asked_for_is_done_and_echoed(
     await sales.take(sales.analysts)
     assert not await sales.may(sales.analysts, "SELECT")
     await there.annotate(CONNECTION, sync_now="2030-01-01T00:00:00Z")
-    await there.until(CONNECTION, lambda body: body["status"].get("lastHandledSync") == "2030-01-01T00:00:00Z")
+    await there.until(
+        CONNECTION, lambda body: body["status"].get("lastHandledSync") == "2030-01-01T00:00:00Z"
+    )
     assert await sales.may(sales.analysts, "SELECT")
 
 

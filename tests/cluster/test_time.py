@@ -19,7 +19,9 @@ def in_seconds(seconds: float) -> str:
 
 
 @pytest.mark.requirement("R-197")
-async def test_access_ends_within_seconds_of_its_expiry(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_access_ends_within_seconds_of_its_expiry(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     await operators.start()
     sales = await lab.settled(there)
     end = datetime.now(UTC) + timedelta(seconds=2)
@@ -62,7 +64,9 @@ async def test_access_begins_at_its_time(lab: Lab, there: Namespace, operators: 
     assert await sales.may(sales.analysts, "SELECT")
 
 
-async def test_an_expiry_that_is_put_off_gives_access_back(lab: Lab, there: Namespace, operators: Operators) -> None:
+async def test_an_expiry_that_is_put_off_gives_access_back(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
     await operators.start()
     sales = await lab.settled(there)
     await there.spec(READERS, expiresAt=in_seconds(-60))

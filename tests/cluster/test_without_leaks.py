@@ -83,4 +83,8 @@ async def _everything_but_secrets(admin: Admin) -> AsyncIterator[str]:
 def _around(text: str, secret: str) -> str:
     """Where it was found, without it."""
     at = text.index(secret)
-    return text[max(0, at - 150) : at] + "***" + text[at + len(secret) : at + len(secret) + 150].replace(secret, "***")
+    return (
+        text[max(0, at - 150) : at]
+        + "***"
+        + text[at + len(secret) : at + len(secret) + 150].replace(secret, "***")
+    )

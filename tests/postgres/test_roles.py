@@ -18,7 +18,7 @@ from tests.postgres.objects import (
     postgres_role,
     tables,
 )
-from tests.postgres.world import READY, STALLED, WAITING, Synced, World
+from tests.postgres.world import READY, STALLED, WAITING, Declaration, Synced, World
 
 ROLE_DDL = re.compile(r"(CREATE|ALTER|DROP) ROLE|GRANT \S+ TO|REVOKE \S+ FROM|SELECT.*databricks_create_role")
 
@@ -665,7 +665,7 @@ async def test_nobody_gets_to_act_as_a_person(any_world: World) -> None:
     world = any_world
     await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id int)")
     group, alice, bob = world.name("group"), world.name("alice"), world.name("bob")
-    declared = [
+    declared: list[Declaration] = [
         postgres_role(group),
         postgres_role(alice, login=True, memberOf=[{"role": group}]),
         postgres_role(bob, login=True, memberOf=[{"role": group, "admin": True}]),

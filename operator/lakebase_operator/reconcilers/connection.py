@@ -328,12 +328,12 @@ class Pass:
 
     async def _add_finalizers(self, connection: LakebaseConnection) -> None:
         """Before the first change in a database, so that no deletion goes unnoticed."""
-        keepers: tuple[LakebaseConnection | Dependent, ...] = (connection, *self.view.roles, *self.view.grants)
-        wanted = [
-            one
-            for one in keepers
-            if not is_deleting(one) and not is_finalized(one)
-        ]
+        keepers: tuple[LakebaseConnection | Dependent, ...] = (
+            connection,
+            *self.view.roles,
+            *self.view.grants,
+        )
+        wanted = [one for one in keepers if not is_deleting(one) and not is_finalized(one)]
         await add_finalizers(self.services, wanted)
 
     def _may_wake(self, connection: LakebaseConnection) -> bool:
@@ -499,8 +499,12 @@ class Pass:
             if not is_deleting(broken):
                 continue
             if failures or self._unreadable():
-                why = next((error.message for error in failures.values()), "other objects cannot be read either.")
-                self.report.waiting(broken, Reason.DELETION_BLOCKED, f"Cannot be cleaned up now: {why} {_ABANDON}")
+                why = next(
+                    (error.message for error in failures.values()), "other objects cannot be read either."
+                )
+                self.report.waiting(
+                    broken, Reason.DELETION_BLOCKED, f"Cannot be cleaned up now: {why} {_ABANDON}"
+                )
             else:
                 self.leaving.append(Leaving(broken, cleaned=True))
 

@@ -32,7 +32,7 @@ _RETRYABLE_STATES = frozenset({"40001", "40P01", "55P03", "23505"})
 def _text(error: psycopg.Error) -> str:
     """The server's or libpq's words, on one line, without libpq's preamble (it names host, port and user)."""
     words = error.diag.message_primary or str(error)
-    words = " ".join(words.split())
+    words = re.sub(r" Is the server running .*?\?", "", " ".join(words.split())).rstrip(".")
     return re.sub(r"^connection (failed: )?(to server )?(connection )?.*?failed: (FATAL: )?", "", words)
 
 
