@@ -879,9 +879,6 @@ async def test_a_failure_in_between_leaves_no_membership_behind(any_world: World
     assert await own_memberships(world, owner) == before
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the temporary membership is taken back with GRANTED BY the wrong role"
-)
 @pytest.mark.requirement("R-186")
 async def test_an_owner_administered_through_a_group_leaves_no_membership_behind(world: World) -> None:
     admins, owner = await world.role("admins", "NOLOGIN"), await world.role("owner")

@@ -190,6 +190,12 @@ def revoke_membership(role: str, member: str, grantor: str) -> sql.Composed:
     )
 
 
+def give_back_membership(role: str, operator_role: str) -> sql.Composed:
+    """End a membership that the operator gave itself. Without GRANTED BY the grantor is that of the GRANT: the operator, or
+    the role through which it has ADMIN option."""
+    return sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(operator_role))
+
+
 def drop_role(name: str) -> sql.Composed:
     """``DROP ROLE``."""
     return sql.SQL("DROP ROLE {}").format(sql.Identifier(name))

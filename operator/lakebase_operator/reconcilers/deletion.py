@@ -22,6 +22,7 @@ from lakebase_operator.domain.statements import (
     RESET_ROLE,
     alter_role,
     drop_role,
+    give_back_membership,
     grant_membership,
     role_options,
     set_local_role,
@@ -177,7 +178,7 @@ class RoleDrop:
                 await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
                 await self._revoke_what_others_granted(connection, state)
             for role in borrowed:
-                await connection.execute(_giving_back(role, me))
+                await connection.execute(give_back_membership(role, me))
 
     async def _revoke_what_others_granted(self, connection: Connection, state: RoleState) -> None:
         """DROP OWNED leaves what the operator itself cannot revoke; each is revoked as its grantor where possible.
@@ -210,7 +211,7 @@ class RoleDrop:
         await connection.execute(statement)
         await connection.execute(RESET_ROLE)
         if acting is Acting.ADMIN:
-            await connection.execute(_giving_back(grantor.name, me))
+            await connection.execute(give_back_membership(grantor.name, me))
 
     async def _blocked(self, role: PostgresRole, state: RoleState, error: psycopg.Error) -> None:
         listed = [line.strip() for line in (error.diag.message_detail or "").splitlines() if line.strip()]
@@ -225,12 +226,6 @@ class RoleDrop:
             Reason.ROLE_DROP_BLOCKED,
             f'The role "{state.name}" cannot be dropped: {"; ".join(listed[:3])}. {advice}.',
         )
-
-
-def _giving_back(role: str, operator_role: str) -> sql.Composed:
-    """Ends a membership that the operator gave itself. Without GRANTED BY the grantor is the one of that GRANT: the operator,
-    or the role through which it has ADMIN."""
-    return sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(operator_role))
 
 
 async def _owns_anything(connection: Connection, role: int) -> bool:

@@ -17,8 +17,8 @@ from lakebase_operator.domain.statements import (
     ObjectName,
     PrivilegeStatement,
     Verb,
+    give_back_membership,
     grant_membership,
-    revoke_membership,
     set_local_role,
 )
 from lakebase_operator.external.postgres.errors import is_concurrent_update
@@ -219,7 +219,7 @@ async def execute(
     if acting_as is not None:
         await connection.execute(RESET_ROLE)
     for role in plan.temporary_set:
-        await connection.execute(revoke_membership(role, operator_role, operator_role))
+        await connection.execute(give_back_membership(role, operator_role))
     return tuple(failures)
 
 
