@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 
 import click
@@ -38,9 +39,11 @@ def run() -> None:
 def _run(settings: Settings) -> int:
     # Imported here: the other commands need not wait for it.
     from lakebase_operator import reconcilers  # noqa: PLC0415
+    from lakebase_operator.external.databricks import honour_ssl_cert_file  # noqa: PLC0415
     from lakebase_operator.runtime import logs  # noqa: PLC0415
     from lakebase_operator.runtime.app import run_operator  # noqa: PLC0415
 
+    honour_ssl_cert_file(os.environ)
     redactor = logs.Redactor()
     logs.configure(settings.log_format, settings.log_level, redactor)
 

@@ -221,7 +221,7 @@ async def test_a_labelled_secret_that_changes_brings_a_full_pass_at_once(
     async with running(settings(kubeconfig, there.namespace, secret_poll_seconds=3600), notes):
         await eventually(lambda: notes.ended == 1, "the first pass")
         await there.put_secret("marketing-login", {"password": "new"}, label)
-        await eventually(lambda: notes.ended == 2, "a pass with the new Secret", deadline=5)
+        await eventually(lambda: notes.ended == 2, "a pass with the new Secret")
         assert notes.passes[-1].dirty.full
 
 
@@ -358,7 +358,7 @@ async def test_an_operator_that_starts_without_an_api_server_waits_for_it(
 
 QUICK = {
     "leader_election": True,
-    "lease_duration_seconds": 4,
+    "lease_duration_seconds": 15,
     "lease_renew_deadline_seconds": 3,
     "lease_retry_seconds": 1,
 }
@@ -383,7 +383,7 @@ async def test_of_two_operators_one_acts_and_the_other_takes_over_when_it_ends(
         assert b"lakebase_operator_leader 0.0" in follower.metrics.exposition()
     ended = time.monotonic()
     await eventually(second.saw(there.key(), "g"), "the follower's pass")
-    assert time.monotonic() - ended < 3.5, "the Lease was not given back"
+    assert time.monotonic() - ended < QUICK["lease_duration_seconds"] - 3, "the Lease was not given back"
     await waiting.__aexit__(None, None, None)
 
 
@@ -430,7 +430,7 @@ async def test_an_operator_that_cannot_renew_its_lease_ends_before_another_takes
                     proxy.cut()
                 started = time.monotonic()
                 await eventually(lambda: not operator.primed.is_set(), "its end")
-                assert time.monotonic() - started < QUICK["lease_duration_seconds"] + 1
+                assert time.monotonic() - started < QUICK["lease_duration_seconds"]
 
     with pytest.raises(LeadershipLostError):
         await cut_off()
@@ -602,6 +602,6 @@ async def test_the_process_ends_cleanly_on_sigterm(
     assert process.returncode == 0, log.decode()
     assert (b"ENDED" in out) is ends
     assert out.endswith(b"CLOSED\n")
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 10
     for line in log.decode().splitlines():
         json.loads(line)

@@ -59,6 +59,36 @@ async def test_a_grantee_who_passed_it_on_blocks_the_revoke_and_is_told_with_the
     assert await world.acl("sales.orders", friend) == {"SELECT"}
 
 
+@pytest.mark.requirement("R-180")
+async def test_what_was_given_by_hand_on_columns_outlives_the_revoke_on_their_table(
+    plain_world: World,
+) -> None:
+    world = plain_world
+    role, other, owner = await world.role("role"), await world.role("other"), await world.owned_role("owner")
+    await world.run(
+        "CREATE SCHEMA sales", 'CREATE TABLE sales.orders (id int, "To tal" int, secret int)', *OWNED,
+        'GRANT SELECT (id, "To tal"), UPDATE (id) ON sales.orders TO {r}',
+        "GRANT SELECT (secret) ON sales.orders TO {r} WITH GRANT OPTION",
+        "GRANT SELECT (id) ON sales.orders TO {x}",
+        o=owner, r=role, x=other,
+    )  # fmt: skip
+    columns = (
+        "SELECT a.attname, x.privilege_type, x.is_grantable, pg_get_userbyid(x.grantee), pg_get_userbyid(x.grantor)"
+        " FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = 'sales.orders'::regclass ORDER BY 1, 2, 4"
+    )
+    before = await world.rows(columns)
+    assert len(before) == 5
+    await world.sync(access_grant("g", [role, other], [tables("sales")], "Write", database=world.database))
+    assert await world.rows(columns) == before
+    await world.sync(access_grant("g", [other], [tables("sales")], database=world.database))
+    assert await world.acl("sales.orders", role) == set()
+    assert await world.acl("sales.orders", other) == {"SELECT"}
+    assert await world.rows(columns) == before
+    assert not (
+        await world.sync(access_grant("g", [other], [tables("sales")], database=world.database))
+    ).writes
+
+
 async def test_a_view_and_its_grants_belong_to_whoever_owns_it(strict_world: World) -> None:
     world = strict_world
     role, owner, second = (

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from lakebase_operator.api import Reason
+from lakebase_operator.domain.errors import TransientError
 from tests.postgres.objects import (
     access_grant,
     being_deleted,
@@ -182,6 +183,32 @@ async def test_a_ledger_copied_with_its_database_knows_what_is_managed_there(wor
     assert await world.acl("sales.orders", alice, copy) == set()
     assert await world.acl("sales.orders", alice) == {"SELECT"}
     assert await world.database_acl(alice) == {"CONNECT"}
+
+
+@pytest.mark.requirement("R-33")
+async def test_an_error_in_the_middle_revokes_nothing(world: World) -> None:
+    role = await world.role("role")
+    await world.run(*SALES)
+    await world.sync(access_grant("old", [role], [tables("sales", "orders")], database=world.database))
+    before = await world.ledger()
+    # The server ends the session after all statements, when the ledger is written.
+    await world.run(
+        "CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()); RETURN NULL; END'",
+        "CREATE TRIGGER die BEFORE INSERT OR DELETE OR UPDATE ON lakebase_operator.held"
+        " FOR EACH STATEMENT EXECUTE FUNCTION public.die()",
+    )
+    new = access_grant("new", [role], [tables("sales", "lines")], database=world.database)
+    with pytest.raises(TransientError) as lost:
+        await world.sync(new)
+    assert lost.value.reason is Reason.CONNECTION_LOST
+    assert await world.acl("sales.orders", role) == {"SELECT"}
+    assert await world.acl("sales.lines", role) == set()
+    assert await world.ledger() == before
+    await world.run("DROP TRIGGER die ON lakebase_operator.held")
+    await world.sync(new)
+    assert await world.acl("sales.orders", role) == set()
+    assert await world.acl("sales.lines", role) == {"SELECT"}
 
 
 @pytest.mark.requirement("R-177")

@@ -51,6 +51,18 @@ class Difference:
         return replace(self, grantees=grantees)
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnGrant:
+    """What a grantee of a table holds on some of its columns besides, as ``compare.sql`` reports it of revokes."""
+
+    object: ObjectName
+    privilege: Privilege
+    grantor: int
+    grantee: int
+    columns: tuple[str, ...]
+    grant_option: bool
+
+
 class Acting(StrEnum):
     """How the operator can act for a role."""
 
@@ -139,6 +151,39 @@ def plan(
         apart = _apart(difference, actor, superuser=superuser) if acting_as is None else None
         cells[difference.verb, difference.object, acting_as, apart][names].add(difference.privilege)
     return Plan(tuple(_rectangles(cells)), tuple(sorted(temporary)), tuple(impossible))
+
+
+def keep_columns(
+    steps: Plan,
+    revoked: Iterable[Difference],
+    held: Iterable[ColumnGrant],
+    role_names: Callable[[int], str | None],
+) -> Plan:
+    """Let what is held on columns outlive the revokes of a plan.
+
+    A REVOKE on a table takes along what the same grantor gave on its columns, and says nothing of it
+    (https://www.postgresql.org/docs/current/sql-revoke.html, "Notes"): it is granted again after it.
+    """
+    taken = {(one.object, one.privilege, one.grantor, grantee) for one in revoked for grantee in one.grantees}
+    lost = [one for one in held if (one.object, one.privilege, one.grantor, one.grantee) in taken]
+    again = [
+        PrivilegeStatement(
+            Verb.GRANT,
+            (one.object,),
+            (one.privilege,),
+            (name,),
+            statement.acting_as,
+            one.columns,
+            one.grant_option,
+        )
+        for statement in steps.statements
+        if statement.verb is Verb.REVOKE
+        for one in lost
+        if one.object in statement.objects and one.privilege in statement.privileges
+        if statement.acting_as in (None, role_names(one.grantor))
+        if (name := role_names(one.grantee)) in statement.grantees
+    ]
+    return replace(steps, statements=(*steps.statements, *again))
 
 
 def _acting(difference: Difference, actor: Actor | None, *, superuser: bool) -> Acting:

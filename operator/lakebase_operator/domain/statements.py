@@ -49,6 +49,9 @@ class PrivilegeStatement:
     """Role names, or PUBLIC."""
     acting_as: str | None
     """The role that is set for the statement, so that it is the grantor; None: the operator as it is."""
+    columns: tuple[str, ...] = ()
+    """Of a single table: the privileges are on these only."""
+    grant_option: bool = False
 
     def halves(self) -> tuple["PrivilegeStatement", ...]:
         """Two smaller statements with the same effect, or none if it cannot be split: how a culprit is found."""
@@ -70,13 +73,16 @@ class PrivilegeStatement:
     def compose(self) -> sql.Composed:
         """The statement itself."""
         preposition = sql.SQL("TO") if self.verb is Verb.GRANT else sql.SQL("FROM")
-        return sql.SQL("{} {} ON {} {} {} {}").format(
+        names = sql.SQL(", ").join(sql.Identifier(name) for name in self.columns)
+        columns = sql.SQL(" ({})").format(names) if self.columns else sql.SQL("")
+        return sql.SQL("{} {} ON {} {} {} {}{}").format(
             sql.SQL(self.verb.value),
-            sql.SQL(", ").join(sql.SQL(privilege.value) for privilege in self.privileges),
+            sql.SQL(", ").join(sql.SQL(privilege.value) + columns for privilege in self.privileges),
             sql.SQL(self.objects[0].object_class.value),
             sql.SQL(", ").join(item.identifier() for item in self.objects),
             preposition,
             sql.SQL(", ").join(role_specification(name) for name in self.grantees),
+            sql.SQL(" WITH GRANT OPTION" if self.grant_option else ""),
         )
 
     def __str__(self) -> str:

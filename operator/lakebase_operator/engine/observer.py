@@ -24,7 +24,7 @@ class Observer(Protocol):
         """Changes made by hand were found and ``Repaired`` or only ``Reported``."""
 
     def credential(self, event: str) -> None:
-        """A credential was ``Issued``, ``Renewed`` or ``Rejected``."""
+        """A database ``Rejected`` a credential that should have been valid, or one was ``Renewed`` for that."""
 
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
         """A request to ``kubernetes``, ``databricks`` or ``postgres`` ended: ``Success`` or the class of its failure."""

@@ -16,6 +16,7 @@ from lakebase_operator.api.lakebase_connection import LakebaseConnectionSpec
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, NotReadyError, TransientError
 from lakebase_operator.domain.instance import Credential, Instance, InstanceState
+from lakebase_operator.engine.observer import NullObserver, Observer
 from lakebase_operator.external.databricks import (
     Auth,
     AutoscalingTarget,
@@ -27,6 +28,7 @@ from lakebase_operator.external.databricks import (
     Workspace,
 )
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts, connect
+from lakebase_operator.reconcilers.timing import observed
 
 SecretValues = Mapping[str, Mapping[str, bytes]]
 """Secrets of the connection's namespace by name."""
@@ -92,6 +94,7 @@ class Access:
     login: Login
     server: Server
     instance: Instance
+    observer: Observer = NullObserver()  # noqa: RUF009  # it has no state
 
     async def open(self, database: str) -> Connection:
         """A session in ``database``. If an OAuth credential is refused, it is tried once more with a fresh one.
@@ -102,17 +105,25 @@ class Access:
             See ``external.postgres.errors``.
         """
         try:
-            return await connect(self.server, await self.login.credential(), database)
+            return await self._connect(await self.login.credential(), database)
         except InvalidError as error:
             if error.reason is not Reason.TOKEN_EXPIRED:
                 raise
-            return await connect(self.server, await self.login.credential(fresh=True), database)
+            self.observer.credential("Rejected")
+            connection = await self._connect(await self.login.credential(fresh=True), database)
+            self.observer.credential("Renewed")
+            return connection
         except TransientError as error:
             if self.instance.state is InstanceState.ASLEEP and error.reason is Reason.UNREACHABLE:
                 raise NotReadyError(
                     Reason.RESUMING, f"The compute is waking up. {error.message} It is tried again shortly."
                 ) from error
             raise
+
+    async def _connect(self, credential: Credential, database: str) -> Connection:
+        return await observed(
+            self.observer, "postgres", "connect", connect(self.server, credential, database)
+        )
 
     @asynccontextmanager
     async def session(self, database: str) -> AsyncIterator[Connection]:

@@ -29,7 +29,15 @@ from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection, Timeouts
 from lakebase_operator.reconcilers import instance as instances
 from lakebase_operator.reconcilers import preflight as preflights
-from lakebase_operator.reconcilers.access import Access, Logins, SecretValues, secret_names, server
+from lakebase_operator.reconcilers.access import (
+    Access,
+    DatabricksLogin,
+    Login,
+    Logins,
+    SecretValues,
+    secret_names,
+    server,
+)
 from lakebase_operator.reconcilers.deletion import Leaving, RoleDrop, let_go
 from lakebase_operator.reconcilers.grants import (
     DatabaseResult,
@@ -45,7 +53,7 @@ from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
 from lakebase_operator.reconcilers.services import Services
-from lakebase_operator.reconcilers.timing import Pauses, jittered, seconds
+from lakebase_operator.reconcilers.timing import Pauses, jittered, observed, seconds
 from lakebase_operator.reconcilers.view import (
     Dependent,
     View,
@@ -301,17 +309,22 @@ class Pass:
     async def _work(self, connection: LakebaseConnection) -> Outcome:
         secrets = await self._secrets(connection)
         login = self.logins.login(connection.spec, secrets)
-        seen = await login.instance()
+        seen = await self._ask(login)
         instances.tell(connection, seen, self.report)
         if not seen.state.connectable:
             return self._not_connectable(connection, seen)
         if seen.state is InstanceState.ASLEEP and not self._may_wake(connection):
             return self._asleep(connection, seen)
         target = server(connection, seen, secrets, self._timeouts())
-        access = Access(login, target, seen)
+        access = Access(login, target, seen, self.services.observer)
         await self._add_finalizers(connection)
         results, failures = await self._databases(connection, access)
         return self._succeeded(connection, results, failures)
+
+    async def _ask(self, login: Login) -> Instance:
+        if not isinstance(login, DatabricksLogin):
+            return await login.instance()
+        return await observed(self.services.observer, "databricks", "instance", login.instance())
 
     async def _secrets(self, connection: LakebaseConnection) -> SecretValues:
         found: dict[str, Any] = {}

@@ -27,7 +27,7 @@ from lakebase_operator.domain.desired import (
     selectors_of,
 )
 from lakebase_operator.domain.people import People, Resolution, unmapped
-from lakebase_operator.domain.plan import Difference, plan
+from lakebase_operator.domain.plan import Difference, keep_columns, plan
 from lakebase_operator.domain.privileges import ObjectClass, supported
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.domain.status import condition
@@ -233,6 +233,7 @@ class GrantsStep:
                     steps = plan(
                         todo, self.roles.actors, self.roles.name_of, superuser=self.preflight.superuser
                     )
+                    steps = keep_columns(steps, todo, first.columns, self.roles.name_of)
                     failures = await execute(self.connection, steps, self.preflight.role, executed.append)
                     if executed:
                         last = await compare(self.connection, self.owner, rules, scope)

@@ -1,8 +1,16 @@
-"""Durations and pauses."""
+"""Durations, pauses, and how long requests take."""
 
 import random
 import re
+import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from lakebase_operator.domain.errors import LakebaseError
+from lakebase_operator.engine.observer import Observer
+
+T = TypeVar("T")
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -34,3 +42,19 @@ def seconds(duration: str) -> float:
 def jittered(interval: float) -> float:
     """An interval give or take a tenth."""
     return interval * random.uniform(0.9, 1.1)  # noqa: S311
+
+
+async def observed(observer: Observer, system: str, operation: str, request: Awaitable[T]) -> T:
+    """Await a request and tell the observer how it ended and how long it took."""
+    started = time.perf_counter()
+    outcome = "Success"
+    try:
+        return await request
+    except LakebaseError as error:
+        outcome = type(error).__name__.removesuffix("Error")
+        raise
+    except BaseException:
+        outcome = "Failed"
+        raise
+    finally:
+        observer.request(system, operation, outcome, time.perf_counter() - started)

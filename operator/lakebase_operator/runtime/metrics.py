@@ -62,7 +62,7 @@ class Metrics:
         )
         self._credentials = Counter(
             f"{PREFIX}_credentials_total",
-            "What happened to database credentials.",
+            "Credentials that a database rejected, and those renewed for it.",
             ["event"],
             registry=registry,
         )

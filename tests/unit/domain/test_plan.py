@@ -12,9 +12,11 @@ from lakebase_operator.domain.plan import (
     MAX_OBJECTS,
     Acting,
     Actor,
+    ColumnGrant,
     Difference,
     Plan,
     chunks,
+    keep_columns,
     plan,
 )
 from lakebase_operator.domain.privileges import ObjectClass
@@ -147,6 +149,25 @@ def test_long_lists_are_cut_into_statements_of_a_bounded_size() -> None:
     assert all(
         len(one.objects) <= MAX_OBJECTS and len(one.grantees) <= MAX_GRANTEES for one in result.statements
     )
+
+
+def test_column_grants_that_a_revoke_takes_along_are_given_back_by_the_same_grantor() -> None:
+    gone = difference(verb=Verb.REVOKE, grantor=OWNER, grantees=(11, 12))
+    held = [
+        ColumnGrant(gone.object, Privilege.SELECT, grantor, grantee, ("a",), grant_option=False)
+        for grantor, grantee in ((OWNER, 11), (OTHER, 12), (OWNER, 13))
+    ]
+    steps = planned(gone, difference("u"))
+    kept = keep_columns(steps, [gone], held, lambda oid: f"r{oid}" if oid < 10 else f"g{oid}")
+    assert kept.statements[: len(steps.statements)] == steps.statements
+    (again,) = kept.statements[len(steps.statements) :]
+    assert (again.verb, again.grantees, again.columns, again.acting_as) == (
+        Verb.GRANT,
+        ("g11",),
+        ("a",),
+        "r2",
+    )
+    assert keep_columns(steps, [gone], [], str) == steps
 
 
 cells = st.builds(

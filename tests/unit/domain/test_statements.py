@@ -81,6 +81,21 @@ def test_halves_cover_the_same_cells_once_until_one_is_left(
     assert len(single) == objects * grantees * privileges
 
 
+def test_columns_are_named_with_each_privilege() -> None:
+    one = PrivilegeStatement(
+        Verb.GRANT,
+        (table("t"),),
+        (Privilege.SELECT, Privilege.UPDATE),
+        ("r",),
+        None,
+        ("a", 'b"'),
+        grant_option=True,
+    )
+    assert str(one) == (
+        'GRANT SELECT ("a", "b"""), UPDATE ("a", "b""") ON TABLE "sales"."t" TO "r" WITH GRANT OPTION'
+    )
+
+
 def test_a_statement_is_taken_apart_by_object() -> None:
     assert [len(part.objects) for part in statement(3, 2).one_by_one()] == [1, 1, 1]
     assert statement(1, 2).one_by_one() == ()

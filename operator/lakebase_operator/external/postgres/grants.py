@@ -10,7 +10,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from lakebase_operator.api.access_grant import Privilege
-from lakebase_operator.domain.plan import Difference, Plan
+from lakebase_operator.domain.plan import ColumnGrant, Difference, Plan
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import (
     RESET_ROLE,
@@ -55,6 +55,8 @@ class Comparison:
     """Privileges that are the operator's, per object, grantee and privilege."""
     public: tuple[tuple[Privilege, ObjectName], ...]
     """What PUBLIC, so everybody, holds on the database itself and on what the rules match; the first hundred."""
+    columns: tuple[ColumnGrant, ...]
+    """What revokes would take along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ async def compare(
     absent: list[tuple[int, ObjectName]] = []
     read_only: list[tuple[int, ObjectName]] = []
     public: list[tuple[Privilege, ObjectName]] = []
+    columns: list[ColumnGrant] = []
     ledger_changes = managed = 0
     async for row in cursor:
         match row["tag"]:
@@ -137,6 +140,17 @@ async def compare(
                 absent.append((row["rules"][0], _object(row)))
             case "read-only":
                 read_only.append((row["rules"][0], _object(row)))
+            case "columns":
+                columns.append(
+                    ColumnGrant(
+                        _object(row),
+                        Privilege(row["privilege"]),
+                        row["grantor"],
+                        row["grantees"][0],
+                        tuple(row["columns"]),
+                        row["grantable"],
+                    )
+                )
             case "public":
                 public.append((Privilege(row["privilege"]), _object(row)))
             case "ledger":
@@ -149,6 +163,7 @@ async def compare(
         ledger_changes,
         managed,
         tuple(public),
+        tuple(columns),
     )
 
 

@@ -54,7 +54,8 @@ SELECT 'grant' AS tag, d.rules, d.class, d.oid, n.schema, n.name, a.owner, d.pri
            WHEN 'SEQUENCE' THEN has_sequence_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
            ELSE has_table_privilege(d.oid, d.privilege || ' WITH GRANT OPTION')
        END AS grantable,
-       d.implied, p.oid IS NOT NULL AS public, NULL::oid[] AS others, NULL::bigint AS objects, NULL::bigint AS items
+       d.implied, p.oid IS NOT NULL AS public, NULL::oid[] AS others, NULL::bigint AS objects, NULL::bigint AS items,
+       NULL::name[] AS columns
 FROM lack d
 JOIN lack_combination m USING (wanted, held, formerly)
 JOIN acl a USING (class, oid)
@@ -70,7 +71,7 @@ WHERE m.grantees <> '{}'
 UNION ALL
 
 SELECT 'revoke', '{}', k.class, k.oid, n.schema, n.name, a.owner, k.privilege, k.grantor,
-       s.grantees, '{}', false, false, p.oid IS NOT NULL, COALESCE(o.others, '{}'), NULL, NULL
+       s.grantees, '{}', false, false, p.oid IS NOT NULL, COALESCE(o.others, '{}'), NULL, NULL, NULL
 FROM surplus k
 JOIN surplus_combination s USING (claimed, held, wanted)
 JOIN acl a USING (class, oid)
@@ -86,15 +87,30 @@ WHERE s.grantees <> '{}'
 
 UNION ALL
 
+-- A REVOKE on a table takes the same privilege on its columns along: these are what must be given back.
+SELECT 'columns', '{}', k.class, k.oid, n.nspname, c.relname, c.relowner, k.privilege, k.grantor, ARRAY[x.grantee], '{}',
+       x.is_grantable, false, false, NULL, NULL, NULL, array_agg(a.attname ORDER BY a.attnum)
+FROM surplus k
+JOIN surplus_combination s USING (claimed, held, wanted)
+JOIN pg_class c ON c.oid = k.oid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = k.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped
+CROSS JOIN LATERAL aclexplode(a.attacl) AS x
+WHERE k.class = 'TABLE' AND x.privilege_type = k.privilege AND x.grantor = k.grantor AND x.grantee = ANY (s.grantees)
+GROUP BY k.class, k.oid, n.nspname, c.relname, c.relowner, k.privilege, k.grantor, x.grantee, x.is_grantable
+
+UNION ALL
+
 SELECT 'rule', ARRAY[r.id], r.class, NULL, r.schema, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       COALESCE(m.objects, 0), COALESCE(i.items, 0)
+       COALESCE(m.objects, 0), COALESCE(i.items, 0), NULL
 FROM rule r
 LEFT JOIN (SELECT rule, count(*) AS objects FROM matched GROUP BY rule) AS m ON m.rule = r.id
 LEFT JOIN (SELECT rule, count(*) AS items FROM item WHERE NOT implied GROUP BY rule) AS i ON i.rule = r.id
 
 UNION ALL
 
-SELECT 'absent', ARRAY[r.id], r.class, NULL, r.schema, x.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'absent', ARRAY[r.id], r.class, NULL, r.schema, x.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL
 FROM rule r CROSS JOIN LATERAL unnest(r.names) AS x(name)
 LEFT JOIN matched m ON m.rule = r.id AND m.name = x.name
 WHERE m.rule IS NULL AND NOT x.name LIKE ANY (r.excluding)
@@ -103,7 +119,7 @@ WHERE m.rule IS NULL AND NOT x.name LIKE ANY (r.excluding)
 UNION ALL
 
 (SELECT 'read-only', ARRAY[x.rule], 'TABLE', x.oid, n.nspname, x.relname, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-        NULL, NULL, NULL
+        NULL, NULL, NULL, NULL
  FROM relation x JOIN rule r ON r.id = x.rule JOIN pg_namespace n ON n.oid = x.relnamespace
  WHERE r.access = 'Write' AND x.relkind IN ('v', 'm', 'f')
    AND (x.rule, x.oid) NOT IN (SELECT rule, oid FROM item WHERE class = 'TABLE' AND privilege = 'INSERT')
@@ -120,12 +136,12 @@ SELECT 'ledger', '{}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NUL
           WHERE j.snapshot IS NOT NULL AND NOT EXISTS (
               SELECT FROM lakebase_operator.snapshots s
               WHERE s.connection = %(connection)s AND s.snapshot = j.snapshot AND s.class = j.class)),
-       (SELECT COALESCE(sum(cardinality(grantees)), 0)::bigint FROM found)
+       (SELECT COALESCE(sum(cardinality(grantees)), 0)::bigint FROM found), NULL
 
 UNION ALL
 
 (SELECT 'public', '{}', h.class, h.oid, s.nspname, COALESCE(c.relname, n.nspname, d.datname), NULL, h.privilege, NULL, NULL, NULL,
-        NULL, NULL, NULL, NULL, NULL, NULL
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL
  FROM public h
  LEFT JOIN pg_class c ON h.class IN ('TABLE', 'SEQUENCE') AND c.oid = h.oid
  LEFT JOIN pg_namespace s ON s.oid = c.relnamespace
