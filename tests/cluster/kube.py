@@ -90,7 +90,7 @@ class Admin:
 async def administrator(kubeconfig: Path) -> AsyncIterator[Admin]:
     """Log in with the only user of a kubeconfig."""
     endpoint = read_endpoint(kubeconfig)
-    token = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]["token"]
+    token = yaml.safe_load(await asyncio.to_thread(kubeconfig.read_text))["users"][0]["user"]["token"]
     trust = ssl.create_default_context(cadata=endpoint.ca.decode())
     async with aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {token}"},

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from lakebase_sandbox.simulator import faults
 from tests.cluster.kube import Namespace, current, is_ready, message_of
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant
@@ -61,8 +62,6 @@ async def test_a_control_plane_that_names_a_time_is_left_alone_until_then(
     operator = await operators.start()
     await lab.settled(there)
     await lab.simulator.fault("autoscaling", "http", 429, 1)
-    from lakebase_sandbox.simulator import faults
-
     monkeypatch.setitem(
         faults._HTTP_ERRORS,
         429,

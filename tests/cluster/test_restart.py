@@ -202,7 +202,9 @@ async def test_a_restart_between_any_two_steps_changes_nothing_in_the_end(
         await operators.start(**MANY)
         for tenant in tenants:
             await tenant.there.gone(*THINGS)
-            assert not await tenant.database.run("SELECT FROM pg_roles WHERE rolname = %s", tenant.database.analysts)
+            assert not await tenant.database.run(
+                "SELECT FROM pg_roles WHERE rolname = %s", tenant.database.analysts
+            )
             assert await tenant.database.held() == 0
             assert not await tenant.database.may(tenant.person, "SELECT")
     finally:

@@ -267,7 +267,7 @@ class World:
             PasswordLogin(self.operator, "", host),
             Server(host, self.server.port, TLSMode.REQUIRE, None, Timeouts(lock=self.lock_timeout)),
             Instance(InstanceState.AVAILABLE, host),
-            self.on_open,
+            on_open=self.on_open,
         )
 
     @asynccontextmanager
