@@ -86,28 +86,25 @@ async def run_pass(connection: Connection, workload: Workload) -> DatabaseResult
 
 
 async def measure(version: int, workload: Workload, tell: Callable[[str], None]) -> AsyncIterator[Figure]:
-    """All figures of one workload on one version."""
-    async with PostgresServer(version=version, prepare=False) as server:
-        async with database(server) as connection:
-            tell("making roles and tables for the limit")
-            await workload.create(connection)
-            tell("the limit: by hand")
-            limit = await timed(lambda: workload.by_hand(connection))
-            reading = min([await timed(lambda: _read(connection)) for _ in range(3)])
-            by_hand_size = await _size(connection)
-            await _forget_roles(connection, workload)
-        async with database(server) as connection:
-            tell("making roles and tables for the pass")
-            await workload.create(connection)
-            tell("from nothing")
-            first = await timed(lambda: run_pass(connection, workload))
-            size = await _size(connection)
-            yield Figure(version, workload.name, "from nothing", first, "by hand", limit)
-            yield Figure(version, workload.name, "pg_class, bytes", size, "by hand", by_hand_size)
-            tell("nothing to do")
-            again = min([await timed(lambda: run_pass(connection, workload)) for _ in range(3)])
-            yield Figure(version, workload.name, "nothing to do", again, "reading all ACLs", reading)
-            await _forget_roles(connection, workload)
+    """All figures of one workload on one version; the limit and the pass each on a server of its own."""
+    async with PostgresServer(version=version, prepare=False) as server, database(server) as connection:
+        tell("making roles and tables for the limit")
+        await workload.create(connection)
+        tell("the limit: by hand")
+        limit = await timed(lambda: workload.by_hand(connection))
+        reading = min([await timed(lambda: _read(connection)) for _ in range(3)])
+        by_hand_size = await _size(connection)
+    async with PostgresServer(version=version, prepare=False) as server, database(server) as connection:
+        tell("making roles and tables for the pass")
+        await workload.create(connection)
+        tell("from nothing")
+        first = await timed(lambda: run_pass(connection, workload))
+        size = await _size(connection)
+        yield Figure(version, workload.name, "from nothing", first, "by hand", limit)
+        yield Figure(version, workload.name, "pg_class, bytes", size, "by hand", by_hand_size)
+        tell("nothing to do")
+        again = min([await timed(lambda: run_pass(connection, workload)) for _ in range(3)])
+        yield Figure(version, workload.name, "nothing to do", again, "reading all ACLs", reading)
 
 
 async def _read(connection: Connection) -> None:
@@ -119,13 +116,6 @@ async def _size(connection: Connection) -> float:
     row = await (await connection.execute("SELECT pg_table_size('pg_class')::float8 AS size")).fetchone()
     assert row is not None
     return float(row["size"])
-
-
-async def _forget_roles(connection: Connection, workload: Workload) -> None:
-    for number in range(workload.roles):
-        role = psycopg.sql.Identifier(workload.role(number))
-        await connection.execute(psycopg.sql.SQL("DROP OWNED BY {}").format(role))
-        await connection.execute(psycopg.sql.SQL("DROP ROLE {}").format(role))
 
 
 def _tell(progress: Progress, task: TaskID, label: str, what: str) -> None:
