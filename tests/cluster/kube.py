@@ -240,13 +240,17 @@ class Namespace:
                 await asyncio.sleep(0.03)
 
     async def true(
-        self, what: str, condition: Callable[[], Awaitable[bool]], deadline: float = DEADLINE
+        self,
+        what: str,
+        condition: Callable[[], Awaitable[bool]],
+        deadline: float = DEADLINE,
+        pause: float = 0.03,
     ) -> None:
-        """Wait until something outside the cluster holds."""
+        """Wait until something outside the cluster holds; ``pause`` seconds between two looks."""
         end = time.monotonic() + deadline
         while not await condition():
             assert time.monotonic() < end, f"not within {deadline} s: {what}\n{self._explain()}"
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(pause)
 
     # -- beginning and end -----------------------------------------------------------------------------------------
 

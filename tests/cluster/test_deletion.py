@@ -85,8 +85,7 @@ async def test_a_secret_that_is_gone_since_before_the_start_blocks_with_a_reason
     await there.gone(READERS)
     assert (await there.told(READERS, "Abandoned"))["type"] == "Warning"
     assert await sales.may(sales.analysts, "SELECT"), "as asked, nothing was cleaned up"
-    await there.annotate(CONNECTION, abandon="true")
-    await there.gone(CONNECTION)
+    await there.gone(CONNECTION)  # nobody needs its credential any more
 
 
 async def test_a_stopped_database_keeps_the_object_and_says_why(

@@ -58,7 +58,6 @@ async def test_a_control_plane_that_names_a_time_is_left_alone_until_then(
     lab: Lab, there: Namespace, operators: Operators, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lakebase_operator.external.databricks.sdk._LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr("lakebase_sandbox.simulator.faults.RETRY_AFTER_SECONDS", 3)
     operator = await operators.start()
     await lab.settled(there)
     await lab.simulator.fault("autoscaling", "http", 429, 1)

@@ -47,6 +47,8 @@ class Life:
         self.written.setdefault(place, []).append(what)
         if place not in self.left:
             return
+        if place in self.ended:
+            raise asyncio.CancelledError  # whoever cleans up behind the one that waits below
         self.left[place] -= 1
         if self.left[place] < 0:
             self.ended.add(place)
