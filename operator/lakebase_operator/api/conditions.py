@@ -30,6 +30,9 @@ class ConditionType(StrEnum):
     """The last full comparison with the database ended well, and all that it found is carried out."""
     DRIFTED = "Drifted"
     """Something was changed by hand, and was put back or reported, as `drift.action` says."""
+    PUBLIC_ACCESS = "PublicAccess"
+    """PUBLIC, that is everybody who can log in, holds privileges in a managed database; the message lists them. Only for
+    information: PostgreSQL itself gives PUBLIC some, such as CONNECT."""
     MAPPING_RESOLVED = "MappingResolved"
     """It is known which role the person is, or that there is none on purpose."""
     UNMAPPED_USERS = "UnmappedUsers"
@@ -48,6 +51,7 @@ CONDITIONS: Final[Mapping[str, tuple[ConditionType, ...]]] = MappingProxyType(
             ConditionType.PRIVILEGES_SUFFICIENT,
             ConditionType.SYNCED,
             ConditionType.DRIFTED,
+            ConditionType.PUBLIC_ACCESS,
         ),
         "PostgresRole": _EVERYWHERE,
         "UserMapping": (*_EVERYWHERE, ConditionType.MAPPING_RESOLVED),

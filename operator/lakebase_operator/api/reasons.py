@@ -162,7 +162,7 @@ class Reason(StrEnum):
     NO_ACCOUNT = "NoAccount"
     """``mapping: None``: the person has no Postgres account, so nothing is done for them."""
     AMBIGUOUS = "Ambiguous"
-    """Two roles differ only in case, so none is chosen; name one exactly."""
+    """Two roles differ only in case, so none is chosen: drop or rename one, or use a subject of kind Role."""
     UNMAPPED_USERS = "UnmappedUsers"
     """Some subjects have no Postgres role, so they hold nothing."""
     ALL_MAPPED = "AllMapped"

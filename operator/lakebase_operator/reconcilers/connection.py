@@ -454,6 +454,7 @@ class Pass:
                 connection.spec.drift.action,
                 tallies,
                 may_revoke=self._unreadable() is None,
+                others=tuple(one for one in connection.spec.databases if one != name),
             )
             result = await step.run([] if revoking else declared, home=is_home)
         self.services.observer.statements("GRANT", result.granted)
@@ -574,7 +575,9 @@ class Pass:
         results: Sequence[DatabaseResult],
         failures: dict[str, LakebaseError],
     ) -> Outcome:
-        self.memory.pauses.reset()
+        unfinished = any(result.unfinished for result in results)
+        if not failures and not unfinished:
+            self.memory.pauses.reset()
         if not failures:
             self.memory.carried_out, self.memory.removed = connection.metadata.generation, False
         now = self.services.clock.now()
@@ -592,6 +595,7 @@ class Pass:
             },
         )
         self._tell_drift(connection, drifted, results)
+        self._tell_public(connection, results)
         for name, error in failures.items():
             message = f"{name}: {error.message}"
             self.report.fact(connection, condition("Synced", False, error.reason, message))
@@ -611,9 +615,22 @@ class Pass:
         self.services.observer.connection_ready(self.view.key, not failures)
         if is_deleting(connection):
             return Outcome(1.0)
-        if failures:
+        if failures or unfinished:
             return Outcome(self.memory.pauses.next())
         return Outcome(self._until_next(connection, now))
+
+    def _tell_public(self, connection: LakebaseConnection, results: Sequence[DatabaseResult]) -> None:
+        """What everybody holds is no fault, but those who think about access should know of it."""
+        public = [f"{result.database}: {', '.join(result.public)}" for result in results if result.public]
+        self.report.fact(
+            connection,
+            condition(
+                "PublicAccess",
+                bool(public),
+                Reason.HELD_THROUGH_PUBLIC if public else Reason.SUFFICIENT,
+                f"Everybody who can log in holds, through PUBLIC: {'; '.join(public)}." if public else "",
+            ),
+        )
 
     def _tell_drift(
         self, connection: LakebaseConnection, drifted: int, results: Sequence[DatabaseResult]
