@@ -209,7 +209,7 @@ class Pass:
         self._abandon(connection)
         if connection.spec.suspend:
             return self._suspended(connection)
-        if is_deleting(connection) and (outcome := self._leave(connection)) is not None:
+        if is_deleting(connection) and (outcome := await self._leave(connection)) is not None:
             return outcome
         try:
             return await self._work(connection)
@@ -281,7 +281,7 @@ class Pass:
                 )
         return Outcome()
 
-    def _leave(self, connection: LakebaseConnection) -> Outcome | None:
+    async def _leave(self, connection: LakebaseConnection) -> Outcome | None:
         """A connection that is being deleted waits for dependents that are being deleted too. None: there is work."""
         if not is_finalized(connection) or is_abandoned(connection):
             return Outcome()
@@ -294,15 +294,24 @@ class Pass:
             self.services.settings.deletion_grace_seconds
             - (self.services.clock.now() - asked).total_seconds()
         )
-        if left > 0:
+        if left > 0 or await self._more_will_go(connection):
             self.report.waiting(
                 connection, Reason.WAITING_FOR_DEPENDENTS, "Waits for objects that are deleted with it."
             )
-            return Outcome(left)
+            return Outcome(left if left > 0 else 1.0)
         if connection.spec.deletion_policy is ConnectionDeletionPolicy.RETAIN:
             self.leaving.append(Leaving(connection, cleaned=True))
             return Outcome()
         return None
+
+    async def _more_will_go(self, connection: LakebaseConnection) -> bool:
+        """Whether the namespace is being deleted and has not come to all dependents yet."""
+        namespace = connection.metadata.namespace
+        staying = any(
+            one.metadata.namespace == namespace and is_finalized(one) and not is_deleting(one)
+            for one in self.view.dependents
+        )
+        return staying and await self.services.kube.namespace_is_going(namespace)
 
     # -- reaching the database -----------------------------------------------------------------------------------
 

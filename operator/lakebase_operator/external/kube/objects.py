@@ -267,13 +267,22 @@ class KubeObjects:
 
     async def namespace_labels(self, namespace: str) -> dict[str, str] | None:
         """Labels of a namespace, or None if it does not exist."""
+        metadata = await self._namespace(namespace)
+        return None if metadata is None else dict(metadata.get("labels") or {})
+
+    async def namespace_is_going(self, namespace: str) -> bool:
+        """Whether a namespace is being deleted, and everything in it with it."""
+        metadata = await self._namespace(namespace)
+        return metadata is None or "deletionTimestamp" in metadata
+
+    async def _namespace(self, namespace: str) -> dict[str, Any] | None:
         try:
             body = await self._client.request(
                 "GET", f"/api/v1/namespaces/{namespace}", operation="get namespaces"
             )
         except Gone:
             return None
-        return dict(body["metadata"].get("labels") or {})
+        return dict(body["metadata"])
 
     async def create_event(self, kind: str, meta: ObjectMeta, event: ObjectEvent) -> None:
         """Tell people what happened to an object. That this fails is logged; it never fails the work.
