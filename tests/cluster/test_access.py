@@ -154,3 +154,36 @@ async def test_two_connections_to_one_database_leave_each_others_grants_alone(
         await operator.passed(there.name, 1, name)
     assert await sales.may(sales.analysts, "SELECT", "sales.orders")
     assert await sales.may(sales.analysts, "SELECT", "sales.items")
+
+
+async def test_a_mapping_for_two_connections_of_which_one_is_stopped_has_one_steady_status(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    lakes = await lab.database("autoscaling"), await lab.database("provisioned")
+    person = f"frank.{lakes[0].name}@example.com"
+    lab.identity(person)
+    operator = await operators.start()
+    for connection, lake in zip(("eu", "us"), lakes, strict=True):
+        await there.apply(await lab.connection(there, lake, name=connection, drift={"interval": "1s"}))
+    await there.ready("LakebaseConnection/eu", "LakebaseConnection/us")
+    await lab.simulator.set_state("provisioned", "STOPPED")
+    await there.apply(mapping("frank", person))
+
+    async def both_twice() -> None:
+        for name in ("eu", "us", "eu", "us"):
+            await operator.passed(there.name, 1, name)
+
+    await both_twice()
+    version = (await there.get("UserMapping/frank"))["metadata"]["resourceVersion"]
+    await both_twice()
+    assert (await there.get("UserMapping/frank"))["metadata"]["resourceVersion"] == version
+    await lab.simulator.set_state("provisioned", "AVAILABLE")
+    await there.until("UserMapping/frank", lambda body: len(body["status"].get("roles") or []) == 2)
+    (body,) = await there.ready("UserMapping/frank")
+    version = body["metadata"]["resourceVersion"]
+    await operator.stop()
+    operator = await operators.start()
+    await both_twice()
+    assert (await there.get("UserMapping/frank"))["metadata"]["resourceVersion"] == version, (
+        "nor by a restart"
+    )

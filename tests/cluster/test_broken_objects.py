@@ -40,7 +40,7 @@ async def anything_goes(admin: Admin, plural: str = "accessgrants") -> AsyncIter
         await versions(loose=False)
 
 
-async def put_up(there: Namespace, broken: dict[str, Any]) -> None:
+async def put_up(there: Namespace, broken: dict[str, Any], plural: str = "accessgrants") -> None:
     """Apply what only the loose kind takes; it becomes loose a moment after it is told to."""
 
     async def taken() -> bool:
@@ -50,7 +50,7 @@ async def put_up(there: Namespace, broken: dict[str, Any]) -> None:
             return False
         return True
 
-    async with anything_goes(there.admin):
+    async with anything_goes(there.admin, plural):
         await there.true("the loose kind is served", taken)
 
 
@@ -112,3 +112,55 @@ async def test_a_broken_grant_that_is_mended_is_carried_out(
     await there.ready("AccessGrant/writers")
     assert await sales.may(sales.analysts, "INSERT")
     assert is_ready(await there.get(READERS))
+
+
+async def test_a_broken_grant_that_cannot_be_cleaned_up_says_so_until_it_can(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there, target="provisioned")
+    await lab.simulator.set_state("provisioned", "STOPPED")
+    broken = grant("readers", sales.analysts, database=sales.name)
+    broken["spec"]["objects"] = "everything"
+    await put_up(there, broken)
+    await there.reason(READERS, "InvalidSpec")
+    await there.delete(READERS)
+    body = await there.reason(READERS, "DeletionBlocked")
+    assert "lakebase.dev/abandon" in message_of(body)
+    await lab.simulator.set_state("provisioned", "AVAILABLE")
+    await there.gone(READERS)
+    assert not await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_broken_connection_holds_its_objects_up_with_a_reason_and_goes_when_it_is_deleted(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    broken = await lab.connection(there, sales)
+    broken["spec"]["port"] = "many"
+    await put_up(there, broken, "lakebaseconnections")
+    body = await there.reason(CONNECTION, "InvalidSpec")
+    assert "spec.port" in message_of(body)
+    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    await there.reason("AccessGrant/writers", "ConnectionNotReady")
+    assert await sales.may(sales.analysts, "SELECT")
+    await there.delete(CONNECTION)
+    await there.gone(CONNECTION)
+    assert (await there.told(CONNECTION, "Abandoned"))["type"] == "Warning"
+    await there.reason("AccessGrant/writers", "ConnectionNotFound")
+
+
+async def test_a_broken_grant_without_a_connection_goes_when_it_is_deleted(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    broken = grant("readers", sales.analysts, database=sales.name)
+    broken["spec"]["objects"] = "everything"
+    await put_up(there, broken)
+    await there.reason(READERS, "InvalidSpec")
+    await there.delete(CONNECTION)
+    await there.gone(CONNECTION)
+    await there.delete(READERS)
+    await there.gone(READERS)

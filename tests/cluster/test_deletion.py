@@ -1,12 +1,9 @@
 """Deleting things, also where what they depend on is gone, stopped or never was."""
 
-import asyncio
-import time
-
 import pytest
 
 from lakebase_operator.api.base import FINALIZER
-from tests.cluster.kube import Namespace, current, is_ready, message_of
+from tests.cluster.kube import PLURALS, Namespace, current, is_ready, message_of
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant, mapping, role
 from tests.cluster.operators import Operators
@@ -41,10 +38,11 @@ async def test_a_namespace_that_is_deleted_as_a_whole_takes_its_access_with_it(
     )
     await there.ready(*(f"AccessGrant/more-{n}" for n in range(5)))
     await there.admin.request("DELETE", f"/api/v1/namespaces/{there.name}")
-    end = time.monotonic() + 30
-    while await there.admin.find(f"/api/v1/namespaces/{there.name}") is not None:
-        assert time.monotonic() < end, await there.all_of("AccessGrant")
-        await asyncio.sleep(0.1)
+
+    async def empty() -> bool:
+        return not any([await there.all_of(kind) for kind in PLURALS])
+
+    await there.true("nothing is left", empty)
     assert not await sales.may(sales.analysts, "SELECT")
     assert not await sales.may(sales.analysts, "INSERT")
     assert not await sales.held()

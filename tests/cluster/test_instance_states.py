@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.kube import Namespace, condition_of, current, is_ready, message_of
 from tests.cluster.lab import Lab
-from tests.cluster.manifests import grant
+from tests.cluster.manifests import grant, role
 from tests.cluster.operators import Operators
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -73,6 +73,29 @@ async def test_each_state_in_which_nothing_can_be_done_has_its_reason_and_ends_b
     assert message_of(await there.reason(CONNECTION, reason))
     await lab.simulator.set_state(target, "AVAILABLE" if target == "provisioned" else "ACTIVE")
     await there.ready(WRITERS, CONNECTION)
+    assert await sales.may(sales.analysts, "INSERT")
+
+
+async def test_a_server_without_a_control_plane_that_is_down_is_waited_for(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    sales = await lab.database("native")
+    user = f"op_{sales.name}"
+    await operators.start()
+    await there.apply(
+        await lab.native_connection(there, sales, user, await lab.native_login(sales, user)),
+        role("analysts", roleName=sales.analysts),
+    )
+    (body,) = await there.ready(CONNECTION)
+    assert _says(body, "InstanceAvailable", "True", "Available")
+    await lab.simulator.set_state("native", "STOPPED")
+    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    body = await there.reason(CONNECTION, "Unreachable")
+    assert _says(body, "InstanceAvailable", "False", "Unreachable")
+    assert current(await there.reason(WRITERS, "Unreachable"), "Reconciling") is not None
+    await lab.simulator.set_state("native", "AVAILABLE")
+    body = (await there.ready(CONNECTION, WRITERS))[0]
+    assert _says(body, "InstanceAvailable", "True", "Available")
     assert await sales.may(sales.analysts, "INSERT")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from lakebase_operator.api import LakebaseConnection, UserMapping
+from lakebase_operator.api import AccessGrant, LakebaseConnection, UserMapping
 from lakebase_operator.api.base import ANNOTATION_ABANDON, ANNOTATION_SYNC_NOW
 from lakebase_operator.api.lakebase_connection import ConnectionDeletionPolicy, WhenAsleep
 from lakebase_operator.api.reasons import Reason
@@ -188,6 +188,7 @@ class Pass:
     async def run(self) -> Outcome:
         """Carry out what is declared, as far as it can be done now."""
         outcome = await self._run()
+        self._tell_broken_that_stay()
         if self.view.connection is not None:
             waiting = sum(
                 saying.verdict is Verdict.RECONCILING and saying.subject is not self.view.connection
@@ -227,6 +228,19 @@ class Pass:
         elif broken.kind == LakebaseConnection.kind_name or is_abandoned(broken):
             self.leaving.append(Leaving(broken, cleaned=False))
 
+    def _tell_broken_that_stay(self) -> None:
+        """What cannot be read and is being deleted, where this pass did not come to clean up."""
+        leaving = {id(one.subject) for one in self.leaving}
+        for broken in self.view.broken:
+            stays = is_deleting(broken) and is_finalized(broken) and id(broken) not in leaving
+            if stays and broken not in self.report:
+                self.report.waiting(
+                    broken,
+                    Reason.DELETION_BLOCKED,
+                    f"Cannot be cleaned up now: the LakebaseConnection {self.view.key} is not usable, and its own Ready "
+                    f"says why. {_ABANDON}",
+                )
+
     def _refuse(self) -> None:
         for one in self.view.refused:
             if is_deleting(one):
@@ -243,6 +257,8 @@ class Pass:
     def _without_connection(self) -> None:
         key = self.view.key
         unreadable = any(one.kind == LakebaseConnection.kind_name for one in self.view.broken)
+        if not unreadable:
+            self.leaving += [Leaving(one, cleaned=False) for one in self.view.broken if is_deleting(one)]
         for one in self.view.dependents:
             if unreadable:
                 self._wait(one, Reason.CONNECTION_NOT_READY, f"The LakebaseConnection {key} cannot be read.")
@@ -404,7 +420,7 @@ class Pass:
                     self._expect_session(error)
                     failures[name] = error
             self._conclude_grants(connection, declared, tallies, failures)
-            self._let_broken_go(failures)
+            self._let_broken_go(connection, declared, failures)
             await self._drop_roles(access, home, found, roles)
             if is_deleting(connection):
                 await self._forget(connection, access, home, failures)
@@ -430,7 +446,8 @@ class Pass:
             try:
                 declared.append(declare(grant, people, roles, found.major_version, now))
             except ValueError as error:
-                self.report.stalled(grant, Reason.INVALID_SPEC, str(error))
+                if not is_deleting(grant):
+                    self.report.stalled(grant, Reason.INVALID_SPEC, str(error))
         return declared
 
     async def _database(
@@ -516,9 +533,23 @@ class Pass:
             else:
                 self.leaving.append(Leaving(grant, cleaned=True))
 
-    def _let_broken_go(self, failures: Mapping[str, LakebaseError]) -> None:
+    def _let_broken_go(
+        self,
+        connection: LakebaseConnection,
+        declared: Sequence[Declared],
+        failures: Mapping[str, LakebaseError],
+    ) -> None:
         """What cannot be read declares nothing once it is being deleted, so what it gave has been taken back."""
-        for broken in self.view.broken:
+        known = {item.grant.metadata.uid for item in declared}
+        undeclared = (
+            grant
+            for grant in self.view.grants
+            if is_finalized(grant)
+            and grant.spec.database in connection.spec.databases
+            and grant.metadata.uid not in known
+        )
+        unclear: tuple[Broken | AccessGrant, ...] = (*self.view.broken, *undeclared)
+        for broken in unclear:
             if not is_deleting(broken):
                 continue
             if failures or self._unreadable():
@@ -712,6 +743,9 @@ class Pass:
     def _tell_failure(self, connection: LakebaseConnection, error: LakebaseError) -> None:
         if error.reason in _AUTHENTICATION:
             self.report.fact(connection, condition("Authenticated", False, error.reason, error.message))
+        if connection.spec.auth.password is not None and error.reason is Reason.UNREACHABLE:
+            # Nobody but the server itself says whether it is there.
+            self.report.fact(connection, condition("InstanceAvailable", False, error.reason, error.message))
         self.report.fact(connection, condition("Synced", False, error.reason, error.message))
 
     # -- small things --------------------------------------------------------------------------------------------
