@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import psycopg
 
@@ -184,17 +184,20 @@ class Pass:
     """Whether a lost session is worth another pass at once."""
     report: Report = field(default_factory=Report)
     leaving: list[Leaving] = field(default_factory=list)
+    held_up: set[ObjectKey] = field(default_factory=set)
+    """What could not be carried out now."""
 
     async def run(self) -> Outcome:
         """Carry out what is declared, as far as it can be done now."""
         outcome = await self._run()
         self._tell_broken_that_stay()
         if self.view.connection is not None:
-            waiting = sum(
-                saying.verdict is Verdict.RECONCILING and saying.subject is not self.view.connection
+            waiting = {
+                key_of(saying.subject)
                 for saying in self.report.said()
-            )
-            self.report.fields(self.view.connection, {"pendingChanges": waiting})
+                if saying.verdict is Verdict.RECONCILING and saying.subject is not self.view.connection
+            }
+            self.report.fields(self.view.connection, {"pendingChanges": len(waiting | self.held_up)})
         return outcome
 
     async def _run(self) -> Outcome:
@@ -771,11 +774,21 @@ class Pass:
         )
 
     def _wait(self, one: Dependent, reason: Reason, message: str) -> None:
+        self.held_up.add(key_of(one))
+        if _is_for_all(one) and self._acknowledged(one):
+            return  # another connection has spoken of it; two that take turns would write for ever
         blocked = f"Cannot be cleaned up now: {message} {_ABANDON}" if is_deleting(one) else message
         self.report.waiting(one, Reason.DELETION_BLOCKED if is_deleting(one) else reason, blocked)
 
     def _is_pending(self, one: LakebaseConnection | Dependent) -> bool:
+        if _is_for_all(one):
+            return not self.mappings.knows(one, self.view.key)
         return is_pending(one, self.services.catalog, self.services.clock.now())
+
+    def _acknowledged(self, one: Dependent) -> bool:
+        """Whether something has been said of the object as it is now."""
+        observed = self.services.catalog.status(key_of(one)).get("observedGeneration")
+        return observed == one.metadata.generation
 
     def _has_work(self, connection: LakebaseConnection) -> bool:
         """Whether the connection itself leaves something to do. A failure after it was carried out does not."""
@@ -794,6 +807,11 @@ class Pass:
             counts[" ".join(text.split()[:2])] += 1
         for verb, count in counts.items():
             self.services.observer.statements(verb, count)
+
+
+def _is_for_all(one: LakebaseConnection | Dependent) -> TypeGuard[UserMapping]:
+    """A mapping for all connections of its namespace: several passes speak of it."""
+    return isinstance(one, UserMapping) and one.spec.connection_ref is None
 
 
 def _database_status(

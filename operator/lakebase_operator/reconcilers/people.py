@@ -20,22 +20,26 @@ class MappingResults:
 
     catalog: Catalog
     _results: dict[str, dict[ConnectionKey, Resolution]] = field(default_factory=dict)
+    _generations: dict[str, int] = field(default_factory=dict)
+    """What the results are about: those on an older spec do not count."""
 
     def note(
         self, mapping: UserMapping, key: ConnectionKey, result: Resolution
     ) -> dict[ConnectionKey, Resolution]:
         """Remember one result; returns all of the mapping, in a stable order."""
-        results = self._results.get(mapping.metadata.uid)
-        if results is None:
-            results = self._results[mapping.metadata.uid] = self._told(mapping)
+        results = self._of(mapping)
         results[key] = result
         return dict(sorted(results.items()))
+
+    def knows(self, mapping: UserMapping, key: ConnectionKey) -> bool:
+        """Whether a pass over the connection has looked for the mapping's role, as the mapping is now."""
+        return key in self._of(mapping)
 
     def unseen(self, mapping: UserMapping) -> tuple[ConnectionKey, ...]:
         """Connections that the mapping holds for, and on which no pass has looked for its role yet."""
         if mapping.spec.connection_ref is not None:
             return ()
-        seen = self._results.get(mapping.metadata.uid, {})
+        seen = self._of(mapping)
         return tuple(
             key for key in self.catalog.connections_in(mapping.metadata.namespace) if key not in seen
         )
@@ -47,10 +51,18 @@ class MappingResults:
 
     def keep_only(self, mappings: frozenset[str], key: ConnectionKey) -> None:
         """Forget results of mappings that do not concern the connection any more."""
-        for uid in [uid for uid, results in self._results.items() if key in results and uid not in mappings]:
-            del self._results[uid][key]
+        for uid in self._results.keys() - mappings:
+            self._results[uid].pop(key, None)
             if not self._results[uid]:
                 del self._results[uid]
+                del self._generations[uid]
+
+    def _of(self, mapping: UserMapping) -> dict[ConnectionKey, Resolution]:
+        uid, generation = mapping.metadata.uid, mapping.metadata.generation
+        if self._generations.get(uid) != generation:
+            self._generations[uid] = generation
+            self._results[uid] = self._told(mapping)
+        return self._results.setdefault(uid, {})
 
     def _told(self, mapping: UserMapping) -> dict[ConnectionKey, Resolution]:
         status = self.catalog.status(key_of(mapping))
