@@ -5,9 +5,9 @@ import json
 import platform
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,14 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from bench.workloads import DATABASE, WORKLOADS, Workload
-from lakebase_operator.api.lakebase_connection import DriftAction
+from lakebase_operator.api import AccessGrant
 from lakebase_operator.domain.people import People
 from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.external.postgres.session import SETTINGS, Connection
-from lakebase_operator.reconcilers.grants import DatabaseResult, GrantsStep, Tally, declare
+from lakebase_operator.reconcilers.declared import declare
+from lakebase_operator.reconcilers.grants import GrantsStep, Policy, Remembered
 from lakebase_operator.reconcilers.roles import Roles
+from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
 from lakebase_sandbox.postgres import PostgresServer
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,23 +72,47 @@ async def database(server: PostgresServer) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def run_pass(connection: Connection, workload: Workload) -> DatabaseResult:
-    """What the operator does with one database, from the parsed objects to the committed ledger."""
-    roles = await Roles.read(connection)
-    people = People("bench", (), roles.names)
-    now = datetime.now(UTC)
-    found = await preflight(connection)
-    declared = [declare(grant, people, roles, found.major_version, now) for grant in workload.grants()]
-    tallies = {item.grant.metadata.uid: Tally() for item in declared}
-    step = GrantsStep(DATABASE, connection, found, "bench/bench", roles, DriftAction.REPAIR, tallies)
-    result = await step.run(declared, home=True)
-    missing = sum(tally.missing for tally in tallies.values())
-    assert missing == 0, f"{missing} privileges are not held"
-    return result
+@dataclass(slots=True)
+class Operator:
+    """What stays between passes."""
+
+    connection: Connection
+    remembered: dict[str, Remembered] = field(default_factory=dict)
+
+    async def run(
+        self, grants: Iterable[AccessGrant], *, focus: frozenset[str] | None = None
+    ) -> DatabaseResult:
+        """What the operator does with one database, from the parsed objects to the committed ledger."""
+        roles = await Roles.read(self.connection)
+        people = People("bench", (), roles.names)
+        now = datetime.now(UTC)
+        found = await preflight(self.connection)
+        declared = [declare(grant, people, roles, found.major_version, now) for grant in grants]
+        tallies = {item.grant.metadata.uid: Tally() for item in declared}
+        step = GrantsStep(
+            DATABASE,
+            self.connection,
+            found,
+            "bench/bench",
+            roles,
+            Policy(),
+            tallies,
+            remembered=self.remembered,
+        )
+        result = await step.run(declared, home=True, focus=focus)
+        missing = sum(tally.missing for tally in tallies.values())
+        assert missing == 0, f"{missing} privileges are not held"
+        return result
+
+    async def compare_anew(self, grants: Iterable[AccessGrant]) -> DatabaseResult:
+        """A full comparison, whatever is remembered."""
+        self.remembered.clear()
+        return await self.run(grants)
 
 
 async def measure(version: int, workload: Workload, tell: Callable[[str], None]) -> AsyncIterator[Figure]:
     """All figures of one workload on one version; the limit and the pass each on a server of its own."""
+    figure = partial(Figure, version, workload.name)
     async with PostgresServer(version=version, prepare=False) as server, database(server) as connection:
         tell("making roles and tables for the limit")
         await workload.create(connection)
@@ -94,17 +120,26 @@ async def measure(version: int, workload: Workload, tell: Callable[[str], None])
         limit = await timed(lambda: workload.by_hand(connection))
         reading = min([await timed(lambda: _read(connection)) for _ in range(3)])
         by_hand_size = await _size(connection)
+        change = await timed(lambda: workload.change_by_hand(connection))
     async with PostgresServer(version=version, prepare=False) as server, database(server) as connection:
         tell("making roles and tables for the pass")
         await workload.create(connection)
+        operator, grants = Operator(connection), list(workload.grants())
         tell("from nothing")
-        first = await timed(lambda: run_pass(connection, workload))
+        first = await timed(lambda: operator.run(grants))
         size = await _size(connection)
-        yield Figure(version, workload.name, "from nothing", first, "by hand", limit)
-        yield Figure(version, workload.name, "pg_class, bytes", size, "by hand", by_hand_size)
+        yield figure("from nothing", first, "by hand", limit)
+        yield figure("pg_class, bytes", size, "by hand", by_hand_size)
         tell("nothing to do")
-        again = min([await timed(lambda: run_pass(connection, workload)) for _ in range(3)])
-        yield Figure(version, workload.name, "nothing to do", again, "reading all ACLs", reading)
+        again = min([await timed(lambda: operator.compare_anew(grants)) for _ in range(3)])
+        yield figure("nothing to do, compared", again, "reading all ACLs", reading)
+        same = min([await timed(lambda: operator.run(grants)) for _ in range(3)])
+        yield figure("nothing to do, same fingerprint", same, "reading all ACLs", reading)
+        tell("a change")
+        changed, roles = workload.changed(grants)
+        scoped = await timed(lambda: operator.run(changed, focus=roles))
+        yield figure("a change, scoped", scoped, "the change by hand", change)
+        yield figure("a change, scoped", scoped, "by hand", limit)
 
 
 async def _read(connection: Connection) -> None:

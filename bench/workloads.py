@@ -1,11 +1,12 @@
 """What is measured: databases full of tables, and who is to read them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from lakebase_operator.api import AccessGrant
+from lakebase_operator.api.objects import Objects
 from lakebase_operator.external.postgres.session import Connection
 
 DATABASE = "bench"
@@ -42,26 +43,75 @@ class Workload:
     def grants(self) -> Iterator[AccessGrant]:
         """One AccessGrant for each role, as teams would write them."""
         for number in range(self.roles):
-            yield AccessGrant.from_object(
-                {
-                    "metadata": {
-                        "name": f"reader-{number}",
-                        "namespace": "bench",
-                        "uid": f"{self.name}-{number}",
-                        "generation": 1,
-                    },
-                    "spec": {
-                        "connectionRef": {"name": "bench"},
-                        "database": DATABASE,
-                        "subjects": [{"kind": "Role", "name": self.role(number)}],
-                        "access": "Read",
-                        "objects": [
-                            {"tables": {"schema": self.schema(schema), "matching": ["*"]}}
-                            for schema in self.schemas_of(number)
-                        ],
-                    },
-                }
+            yield self._grant(f"reader-{number}", number, self.schemas_of(number), {"access": "Read"})
+
+    def _grant(
+        self, name: str, number: int, schemas: Iterable[int], what: Mapping[str, object]
+    ) -> AccessGrant:
+        uid = f"{self.name}-{number}" if name.startswith("reader") else f"{self.name}-{name}"
+        return AccessGrant.from_object(
+            {
+                "metadata": {"name": name, "namespace": "bench", "uid": uid, "generation": 1},
+                "spec": {
+                    "connectionRef": {"name": "bench"},
+                    "database": DATABASE,
+                    "subjects": [{"kind": "Role", "name": self.role(number)}],
+                    "objects": [
+                        {"tables": {"schema": self.schema(schema), "matching": ["*"]}} for schema in schemas
+                    ],
+                    **what,
+                },
+            }
+        )
+
+    def changed(self, grants: list[AccessGrant]) -> tuple[list[AccessGrant], frozenset[str]]:
+        """The first schema is taken from ten of its readers, and ten others may also insert there.
+
+        Returns
+        -------
+        All declarations, and the roles that the change concerns.
+        """
+        first, second = self._losing(), self._gaining()
+        numbers = {f"{self.name}-{number}": number for number in (*first, *second)}
+        changed = []
+        for grant in grants:
+            number = numbers.get(grant.metadata.uid)
+            if number in first:
+                left = [entry for entry in grant.spec.objects if not self._is_first(entry)]
+                if left:
+                    spec = grant.spec.model_copy(update={"objects": left})
+                    changed.append(grant.model_copy(update={"spec": spec}))
+                continue
+            changed.append(grant)
+            if number in second:
+                changed.append(self._grant(f"writer-{number}", number, [0], {"privileges": ["INSERT"]}))
+        return changed, frozenset(self.role(number) for number in (*first, *second))
+
+    async def change_by_hand(self, connection: Connection) -> None:
+        """The same change as a hand-written transaction."""
+        schema = sql.Identifier(self.schema(0))
+        losing = sql.SQL(", ").join(sql.Identifier(self.role(number)) for number in self._losing())
+        gaining = sql.SQL(", ").join(sql.Identifier(self.role(number)) for number in self._gaining())
+        async with connection.transaction(), connection.pipeline():
+            await connection.execute(
+                sql.SQL("REVOKE SELECT ON ALL TABLES IN SCHEMA {} FROM {}").format(schema, losing)
             )
+            await connection.execute(sql.SQL("REVOKE USAGE ON SCHEMA {} FROM {}").format(schema, losing))
+            await connection.execute(
+                sql.SQL("GRANT INSERT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, gaining)
+            )
+
+    def _losing(self) -> list[int]:
+        return self._readers_of_first()[:10]
+
+    def _gaining(self) -> list[int]:
+        return self._readers_of_first()[10:20]
+
+    def _readers_of_first(self) -> list[int]:
+        return [number for number in range(self.roles) if 0 in self.schemas_of(number)]
+
+    def _is_first(self, entry: Objects) -> bool:
+        return entry.tables is not None and entry.tables.schema_ == self.schema(0)
 
     async def create(self, connection: Connection) -> None:
         """Roles, schemas and tables, without any grant."""

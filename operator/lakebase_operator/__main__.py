@@ -1,14 +1,16 @@
-"""The command line: ``lakebase-operator run``."""
+"""The command line: ``lakebase-operator run``, ``lakebase-operator plan``."""
 
 import asyncio
 import logging
 import os
 import sys
+from pathlib import Path
 
 import click
 from pydantic import ValidationError
 
 from lakebase_operator import __version__
+from lakebase_operator.domain.status import Verdict
 from lakebase_operator.settings import Settings
 
 
@@ -34,6 +36,62 @@ def run() -> None:
         )
         raise click.ClickException(f"the settings are not valid\n{problems}") from error
     sys.exit(_run(settings))
+
+
+@main.command()
+@click.option(
+    "-f",
+    "--filename",
+    "path",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    help="A manifest, or a directory of manifests.",
+)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Of objects that name none.")
+@click.option("--connection", help="The LakebaseConnection, if the manifests have several.")
+@click.option("--host", envvar="PGHOST", required=True, help="Host of the database. [PGHOST]")
+@click.option("--port", envvar="PGPORT", default=5432, show_default=True, help="Its port. [PGPORT]")
+@click.option(
+    "--user", envvar="PGUSER", required=True, help="The operator's role; its password is PGPASSWORD. [PGUSER]"
+)
+@click.option(
+    "--sslmode",
+    envvar="PGSSLMODE",
+    default="verify-full",
+    show_default=True,
+    type=click.Choice(["require", "verify-ca", "verify-full"]),
+    help="TLS; it cannot be switched off. [PGSSLMODE]",
+)
+@click.option(
+    "--sslrootcert", envvar="PGSSLROOTCERT", help="File with the certificates to trust. [PGSSLROOTCERT]"
+)
+def plan(
+    path: Path, namespace: str, connection: str | None, host: str, port: int, user: str, sslmode: str,
+    sslrootcert: str | None,
+) -> None:  # fmt: skip
+    """Print what manifests would change in a database. Changes nothing.
+
+    Exit codes: 0, nothing would change; 2, something would; 1, it could not be found out, or a declaration cannot be
+    carried out.
+    """
+    from lakebase_operator.domain.errors import LakebaseError  # noqa: PLC0415
+    from lakebase_operator.external.postgres.session import SSL_MODES  # noqa: PLC0415
+    from lakebase_operator.runtime import offline  # noqa: PLC0415
+
+    tls = {libpq: mode for mode, libpq in SSL_MODES.items()}[sslmode]
+    target = offline.Target(host, port, user, offline.password(), tls, sslrootcert)
+    try:
+        catalog = offline.read_manifests(path, namespace)
+        planned = offline.plan(catalog, offline.choose(catalog, connection), target)
+    except offline.ManifestError as error:
+        raise click.ClickException(str(error)) from error
+    except LakebaseError as error:
+        raise click.ClickException(f"{error.reason.value}: {error.message}") from error
+    for finding in planned.findings:
+        click.secho(f"{finding.key}: {finding.reason.value}: {finding.message}", err=True, fg="yellow")
+    click.echo(planned.plan.text(), nl=False)
+    stalled = any(finding.verdict is Verdict.STALLED for finding in planned.findings)
+    sys.exit(1 if stalled else 2 if planned.plan else 0)
 
 
 def _run(settings: Settings) -> int:

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """Time that a statement waits for a lock."""
     sdk_threads: Annotated[int, Field(ge=1, le=256)] = 16
     """Threads for requests to the Databricks API."""
+    instance_poll_seconds: Seconds = 60.0
+    """Time between two looks at a LakebaseInstance or DatabaseCatalog that is as declared."""
     deletion_grace_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long a connection that is being deleted waits for dependents whose deletion may still come."""
     kubernetes_timeout_seconds: Seconds = 15.0

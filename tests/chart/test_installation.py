@@ -17,7 +17,14 @@ from tests.chart.conftest import CHART, NAMESPACE, RELEASE, Render
 from tests.chart.test_rendering import FULL
 
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:lakebase-operator"
-KINDS = ("lakebaseconnections", "postgresroles", "usermappings", "accessgrants")
+KINDS = (
+    "lakebaseconnections",
+    "postgresroles",
+    "usermappings",
+    "accessgrants",
+    "lakebaseinstances",
+    "databasecatalogs",
+)
 
 
 def may(
@@ -211,6 +218,8 @@ JOBS = {
     "lakebase-role-admin": "postgresroles",
     "lakebase-mapping-admin": "usermappings",
     "lakebase-grant-admin": "accessgrants",
+    "lakebase-instance-admin": "lakebaseinstances",
+    "lakebase-catalog-admin": "databasecatalogs",
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lakebase_operator.api import KINDS
 from lakebase_sandbox.tools.kubectl import Kubectl
 from tests.chart.conftest import NAMESPACE, ROOT, Manifest, Render
 
@@ -73,7 +74,7 @@ def test_the_namespaced_overlay_tells_the_operator_to_stay_in_its_namespace() ->
 @pytest.mark.parametrize("overlay", ["base", "overlays/namespaced", "overlays/debug"])
 def test_everything_is_there_and_in_one_namespace(overlay: str) -> None:
     manifests = build(overlay)
-    assert len([m for m in manifests if m["kind"] == "CustomResourceDefinition"]) == 4
+    assert len([m for m in manifests if m["kind"] == "CustomResourceDefinition"]) == len(KINDS)
     assert {m["metadata"]["namespace"] for m in manifests if "namespace" in m["metadata"]} == {NAMESPACE}
     assert [m["metadata"]["name"] for m in manifests if m["kind"] == "Namespace"] == [NAMESPACE]
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lakebase_operator import __version__
+from lakebase_operator.api import KINDS
 from lakebase_operator.settings import Settings
 from tests.chart.conftest import CHART, NAMESPACE, ROOT, Manifest, Render
 
@@ -150,7 +151,7 @@ def test_the_service_and_the_disruption_budget_select_the_pod(render: Render) ->
 
 def test_custom_resource_definitions_stay_when_the_release_goes_unless_told_otherwise(render: Render) -> None:
     kept = of_kind(render(), "CustomResourceDefinition")
-    assert len(kept) == 4
+    assert len(kept) == len(KINDS)
     assert all(crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"} for crd in kept)
     going = of_kind(render(crds={"keep": False}), "CustomResourceDefinition")
     assert all("annotations" not in crd["metadata"] for crd in going)

@@ -274,6 +274,10 @@ class Namespace:
                 await self.patch(thing, {"metadata": {"finalizers": None}})
             await self.delete(thing)
 
+    def core(self, thing: str) -> str:
+        """Path of an object of Kubernetes' own, such as ``configmaps/plan``."""
+        return f"/api/v1/namespaces/{self.name}/{thing}"
+
     def path(self, thing: str) -> str:
         """URL path of ``Kind/name``."""
         kind, _, name = thing.partition("/")

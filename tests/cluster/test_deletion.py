@@ -127,7 +127,39 @@ async def test_the_deletion_policy_of_a_connection_decides_about_its_grants(
         if one.get("conditions")
     }
     assert said == {"Succeeded", "ConnectionNotFound"}, "nothing untrue on the way"
-    assert bool(await sales.held()) is (policy == "Retain")
+    assert not await sales.held(), (
+        "what is left is nobody's: no later connection would hand it over to this one"
+    )
+
+
+async def test_a_connection_that_leaves_its_grants_goes_also_where_no_ledger_can_forget_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there, target="provisioned")
+    await lab.simulator.set_state("provisioned", "STOPPED")
+    await there.delete(CONNECTION)
+    await there.gone(CONNECTION)
+    await lab.simulator.set_state("provisioned", "AVAILABLE")
+    sales.admin = await sales.target.server.connect(sales.name)
+    assert await sales.may(sales.analysts, "SELECT")
+
+
+async def test_privileges_left_by_a_connection_belong_to_the_next_one_whatever_its_name(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    await there.delete(CONNECTION)
+    await there.gone(CONNECTION)
+    await there.apply(
+        await lab.connection(there, sales, name="renamed"),
+        grant("successors", sales.analysts, database=sales.name, connection="renamed"),
+    )
+    await there.ready("LakebaseConnection/renamed", "AccessGrant/successors")
+    await there.delete("AccessGrant/successors")
+    await there.gone("AccessGrant/successors")
+    assert not await sales.may(sales.analysts, "SELECT")
 
 
 async def test_a_grant_whose_connection_is_gone_goes_with_a_warning(

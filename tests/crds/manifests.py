@@ -39,6 +39,23 @@ GRANT: dict[str, Any] = {
     },
 }
 
+INSTANCE: dict[str, Any] = {
+    "apiVersion": "lakebase.dev/v1alpha1",
+    "kind": "LakebaseInstance",
+    "metadata": {"name": "marketing"},
+    "spec": {
+        "workspaceURL": "https://acme.cloud.databricks.com",
+        "auth": {"workloadIdentity": {"clientID": "1f0c2a34"}},
+        "autoscaling": {"project": "marketing"},
+    },
+}
+CATALOG: dict[str, Any] = {
+    "apiVersion": "lakebase.dev/v1alpha1",
+    "kind": "DatabaseCatalog",
+    "metadata": {"name": "marketing"},
+    "spec": {"connectionRef": {"name": "marketing"}, "catalog": "marketing_lakebase"},
+}
+
 ABSENT = object()
 
 
@@ -68,6 +85,22 @@ def mapping(**fields: Any) -> dict[str, Any]:
 
 def grant(**fields: Any) -> dict[str, Any]:
     return with_spec(GRANT, **fields)
+
+
+def instance(**fields: Any) -> dict[str, Any]:
+    return with_spec(INSTANCE, **fields)
+
+
+def autoscaling(**fields: Any) -> dict[str, Any]:
+    return instance(autoscaling={"project": "marketing", **fields})
+
+
+def provisioned(**fields: Any) -> dict[str, Any]:
+    return instance(autoscaling=ABSENT, provisioned={"instance": "marketing-db", **fields})
+
+
+def catalog(**fields: Any) -> dict[str, Any]:
+    return with_spec(CATALOG, **fields)
 
 
 def on(*entries: dict[str, Any], **fields: Any) -> dict[str, Any]:

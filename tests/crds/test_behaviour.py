@@ -10,12 +10,23 @@ import yaml
 
 from lakebase_operator.api import KINDS, LakebaseConnection
 from lakebase_sandbox.tools.kubectl import Kubectl
-from tests.crds.manifests import CONNECTION, GRANT, MAPPING, ROLE, connection, grant, mapping, role
+from tests.crds.manifests import (
+    CATALOG,
+    CONNECTION,
+    GRANT,
+    INSTANCE,
+    MAPPING,
+    ROLE,
+    connection,
+    grant,
+    mapping,
+    role,
+)
 from tests.crds.objects import PLURALS, Objects, Refused
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "reference"
 EVERY_KIND = pytest.mark.parametrize(
-    "body", [CONNECTION, ROLE, MAPPING, GRANT], ids=lambda body: body["kind"]
+    "body", [CONNECTION, ROLE, MAPPING, GRANT, INSTANCE, CATALOG], ids=lambda body: body["kind"]
 )
 MODELS = {kind.kind_name: kind for kind in KINDS}
 
@@ -199,6 +210,8 @@ def test_the_columns_answer_the_reader(objects: Objects, kubectl: Kubectl) -> No
         role(identity={"type": "Group", "name": "data team"}, login=True),
         MAPPING,
         GRANT,
+        INSTANCE,
+        CATALOG,
     ):
         objects.create(body)
     objects.patch_status(
@@ -223,12 +236,33 @@ def test_the_columns_answer_the_reader(objects: Objects, kubectl: Kubectl) -> No
         },
     )
 
-    tables = kubectl.run("get", "lbc,pgr,um,ag", "--namespace", objects.namespace).strip().split("\n\n")
+    objects.patch_status(
+        "LakebaseInstance",
+        "marketing",
+        {
+            "endpoint": {"host": "db.example.com", "port": 5432, "state": "Starting"},
+            "operation": {
+                "action": "Create",
+                "resource": "projects/marketing",
+                "startTime": "2030-01-01T00:00:00Z",
+            },
+            "conditions": [ready("False", reason="InstanceStarting")],
+        },
+    )
+    objects.patch_status(
+        "DatabaseCatalog", "marketing", {"state": "Registered", "conditions": [ready("True")]}
+    )
+
+    tables = (
+        kubectl.run("get", "lbc,pgr,um,ag,lbi,dbc", "--namespace", objects.namespace).strip().split("\n\n")
+    )
     shown = [cells(table) for table in tables]
     for kind, row in zip(KINDS, shown, strict=True):
         assert list(row) == ["NAME", *(column.name.upper() for column in kind.columns if not column.priority)]
     common = {"READY": "True", "REASON": "Succeeded"}
-    connection_row, role_row, mapping_row, grant_row = shown
+    connection_row, role_row, mapping_row, grant_row, instance_row, catalog_row = shown
+    assert instance_row.items() >= {"STATE": "Starting", "OPERATION": "Create", "READY": "False"}.items()
+    assert catalog_row.items() >= (common | {"CATALOG": "marketing_lakebase", "STATE": "Registered"}).items()
     assert connection_row.items() >= (common | {"STATE": "ACTIVE", "GRANTS": "1"}).items()
     assert (
         role_row.items()
@@ -251,7 +285,7 @@ def test_the_columns_answer_the_reader(objects: Objects, kubectl: Kubectl) -> No
 
 
 def test_the_category_lists_all_kinds(objects: Objects, kubectl: Kubectl) -> None:
-    for body in (CONNECTION, ROLE, MAPPING, GRANT):
+    for body in (CONNECTION, ROLE, MAPPING, GRANT, INSTANCE, CATALOG):
         objects.create(body)
     names = kubectl.run("get", "lakebase", "--namespace", objects.namespace, "-o", "name").split()
     assert len(names) == len(KINDS)

@@ -1,6 +1,7 @@
 """Requests to the real API server."""
 
 import asyncio
+import logging
 import shutil
 from pathlib import Path
 
@@ -193,9 +194,21 @@ async def test_an_event_that_cannot_be_created_is_logged_and_fails_nothing(
     there: Cluster, kube: KubeObjects, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = await there.create(there.grant("g"))
-    elsewhere = meta(body).model_copy(update={"namespace": "does-not-exist"})
-    await kube.create_event(GRANT, elsewhere, ObjectEvent("Normal", Reason.SUCCEEDED, "done"))
+    unfit = meta(body).model_copy(update={"uid": "x" * 2_000_000})
+    await kube.create_event(GRANT, unfit, ObjectEvent("Normal", Reason.SUCCEEDED, "done"))
     assert "Succeeded is lost" in caplog.text
+
+
+async def test_an_event_in_a_namespace_that_is_being_deleted_is_no_failure(
+    there: Cluster, kube: KubeObjects, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = await there.create(there.grant("g", finalizers=["example.com/stays"]))
+    await there.send("DELETE", f"/api/v1/namespaces/{there.namespace}")
+    with caplog.at_level(logging.DEBUG):
+        await kube.create_event(GRANT, meta(body), ObjectEvent("Normal", Reason.SUCCEEDED, "done"))
+    (said,) = [record for record in caplog.records if "is lost" in record.message]
+    assert said.levelno == logging.DEBUG
+    await there.patch(GRANT, "g", {"metadata": {"finalizers": None}})
 
 
 async def test_no_answer_is_a_transient_error_and_is_counted(tmp_path: Path, kubeconfig: Path) -> None:

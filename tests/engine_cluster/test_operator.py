@@ -19,7 +19,7 @@ from lakebase_operator.engine.catalog import key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.external.kube.client import MERGE_PATCH
 from lakebase_operator.external.kube.leader import LeadershipLostError
-from lakebase_operator.external.kube.objects import ObjectEvent
+from lakebase_operator.external.kube.objects import PLURALS, ObjectEvent
 from lakebase_operator.external.kube.status_writer import StatusUpdate
 from lakebase_operator.reconcilers.services import Services
 from lakebase_operator.runtime.sync import WatchLostError
@@ -465,15 +465,12 @@ async def test_probes_and_metrics_tell_how_it_goes(there: Cluster, kubeconfig: P
 RULES: list[Body] = [
     {
         "apiGroups": ["lakebase.dev"],
-        "resources": ["lakebaseconnections", "postgresroles", "usermappings", "accessgrants"],
+        "resources": list(PLURALS.values()),
         "verbs": ["get", "list", "watch", "patch"],
     },
     {
         "apiGroups": ["lakebase.dev"],
-        "resources": [
-            f"{one}/status"
-            for one in ("lakebaseconnections", "postgresroles", "usermappings", "accessgrants")
-        ],
+        "resources": [f"{one}/status" for one in PLURALS.values()],
         "verbs": ["patch"],
     },
     {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},

@@ -113,9 +113,9 @@ def user_mapping(name: str, user: str, meta: Mapping[str, Any] | None = None, **
     )
 
 
-def connection() -> LakebaseConnection:
-    """The connection that everything here refers to."""
-    return LakebaseConnection.from_object(
+def connection(**spec: Any) -> LakebaseConnection:
+    """The connection that everything here refers to. ``spec`` takes fields by their names in Python."""
+    found = LakebaseConnection.from_object(
         {
             "metadata": metadata("marketing"),
             "spec": {
@@ -124,6 +124,7 @@ def connection() -> LakebaseConnection:
             },
         }
     )
+    return found.model_copy(update={"spec": found.spec.model_copy(update=spec)})
 
 
 def being_deleted(obj: Any) -> Any:

@@ -4,8 +4,9 @@ import psycopg
 import pytest
 
 from lakebase_operator.api import Reason
-from lakebase_operator.api.access_grant import Privilege
+from lakebase_operator.api.objects import Privilege
 from lakebase_operator.api.lakebase_connection import DriftAction
+from lakebase_operator.domain.desired import Rule, as_json, merge, selectors_of
 from lakebase_operator.domain.plan import Plan, plan
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
@@ -522,12 +523,9 @@ async def test_a_plan_that_is_rolled_back_leaves_nothing(plain_world: World) -> 
         await create_ledger(session)
         before = await entries(world, [role, owner]), await memberships(world, owner)
         roles = await Roles.read(session)
-        rules = [
-            {
-                "id": 0, "class": "TABLE", "schema": "sales", "names": [], "matching": ["%"], "excluding": [],
-                "access": "Write", "privileges": [], "snapshot": None, "grantees": [roles.oids[role]],
-            }
-        ]  # fmt: skip
+        grant = access_grant("g", [role], [tables("sales")], "Write", database=world.database)
+        rule = Rule("g", selectors_of(grant, world.version), frozenset({role}))
+        rules = as_json(merge([rule]), roles.oids)
         found = await compare(session, "team/dry", rules)
         steps = plan(found.differences, roles.actors, roles.name_of, superuser=False)
         assert steps.temporary_set == (owner,)

@@ -53,7 +53,7 @@ async def test_a_grantee_who_passed_it_on_blocks_the_revoke_and_is_told_with_the
     await world.sync(access_grant("g", [role], [tables("sales")], database=world.database))
     over = access_grant("g", [role], [tables("sales")], database=world.database, suspend=True)
     synced = await world.sync(over)
-    assert synced.said(over) == (STALLED, Reason.OBJECT_FAILED)
+    assert synced.said(over) == (STALLED, Reason.DEPENDENT_PRIVILEGES)
     assert "dependent privileges exist" in synced.of(over).message
     assert await world.acl("sales.lines", role) == set()
     assert await world.acl("sales.orders", friend) == {"SELECT"}

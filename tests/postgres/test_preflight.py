@@ -8,7 +8,8 @@ import pytest
 from lakebase_operator.api import Reason
 from lakebase_operator.domain.errors import InvalidError
 from lakebase_operator.external.postgres.grants import create_ledger
-from lakebase_operator.external.postgres.roles import Preflight
+from lakebase_operator.external.postgres.ledger import VERSION
+from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.reconcilers.preflight import check
 from lakebase_operator.reconcilers.report import Report
 from tests.postgres.objects import connection
@@ -103,6 +104,20 @@ async def test_the_ledger_of_another_operator_is_not_touched(world: World) -> No
     other = await world.role("other", "LOGIN CREATEROLE IN ROLE databricks_superuser")
     async with logged_in_as(world, other) as found:
         assert refused(found)[0] is Reason.LEDGER_UNUSABLE
+
+
+async def test_a_ledger_of_a_newer_operator_is_refused_before_anything_is_changed(world: World) -> None:
+    async with world.session() as session:
+        await create_ledger(session)
+        assert (await preflight(session)).ledger_version == VERSION
+        await session.execute("UPDATE lakebase_operator.version SET number = %s", [VERSION + 1])
+    reason, message, status = refused(await world.preflight())
+    assert (reason, status) == (Reason.LEDGER_UNUSABLE, "False")
+    assert "newer operator" in message
+    assert "Upgrade this operator" in message
+    # Also where that version has other tables than ours.
+    await world.run("DROP TABLE lakebase_operator.held")
+    assert refused(await world.preflight())[0] is Reason.LEDGER_UNUSABLE
 
 
 @pytest.mark.requirement("R-209")

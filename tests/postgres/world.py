@@ -21,17 +21,14 @@ from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts
 from lakebase_operator.reconcilers.access import Access, PasswordLogin
 from lakebase_operator.reconcilers.deletion import RoleDrop
-from lakebase_operator.reconcilers.grants import (
-    DatabaseResult,
-    GrantsStep,
-    Tally,
-    conclude,
-    declare,
-    unsupported,
-)
+from lakebase_operator.reconcilers.declared import declare
+from lakebase_operator.reconcilers.grants import GrantsStep, Policy, Remembered
+from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
 from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.report import Report, Saying, Subject
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
+from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
+from lakebase_operator.reconcilers.verdicts import conclude, unsupported
 from lakebase_operator.reconcilers.view import View, is_deleting
 from lakebase_sandbox.postgres import PostgresServer
 from tests.postgres import objects
@@ -121,6 +118,8 @@ class World:
     lock_timeout: float = 10.0
     on_open: Callable[[Connection], None] | None = None
     """Gets each session of the operator when it is opened."""
+    remembered: dict[str, dict[str, Remembered]] = field(default_factory=dict, repr=False)
+    """By owner: what the operator remembers from pass to pass."""
 
     @property
     def version(self) -> int:
@@ -288,6 +287,8 @@ class World:
         now: datetime = NOW,
         owner: str = str(KEY),
         may_revoke: bool = True,
+        policy: Policy | None = None,
+        focus: frozenset[str] | None = None,
     ) -> Synced:
         """One pass over everything that is declared: roles, people, the grants of each database, dropped roles.
 
@@ -297,17 +298,21 @@ class World:
             All that there is; what is left out is not declared any more.
         databases
             Of the connection, the home first; by default the one of this test.
+        policy
+            Instead of ``drift``.
+        focus
+            Look only at what these roles hold.
         """
+        names, policy = tuple(databases) or (self.database,), policy or Policy(drift)
         view = View(
             KEY,
-            None,
+            objects.connection(databases=list(names), unmanaged_grants=policy.unmanaged),
             tuple(one for one in declarations if isinstance(one, PostgresRole)),
             tuple(one for one in declarations if isinstance(one, UserMapping)),
             tuple(one for one in declarations if isinstance(one, AccessGrant)),
             (),
             (),
         )
-        names = tuple(databases) or (self.database,)
         report, access, log = Report(), self.access(), self.log_position()
         results: list[DatabaseResult] = []
         async with access.session(names[0]) as home:
@@ -325,21 +330,26 @@ class World:
                     if name != names[0]:
                         session = await stack.enter_async_context(access.session(name))
                         here = await preflight(session)
+                    is_home = name == names[0]
+                    await OwnershipStep(name, session, here, owner, roles).run(home=is_home)
+                    here = await preflight(session)
                     grants = GrantsStep(
                         name,
                         session,
                         here,
                         owner,
                         roles,
-                        drift,
+                        policy,
                         tallies,
                         may_revoke=may_revoke,
                         others=[one for one in names if one != name],
+                        remembered=self.remembered.setdefault(owner, {}),
                     )
-                    results.append(await grants.run(declared, home=name == names[0]))
+                    results.append(await grants.run(declared, home=is_home, focus=focus))
             for item in declared:
                 if not is_deleting(item.grant):
                     conclude(item, tallies[item.grant.metadata.uid], now, report)
+            conclude_owners(roles, names, {}, report)
             drop = RoleDrop(access, home, found.role, roles, report)
             dropped = {one.role_name: await drop.run(one) for one in view.roles if is_deleting(one)}
         return Synced(report, tallies, roles, results, dropped, self.logged(log, names))

@@ -75,12 +75,12 @@ async def test_an_instance_is_created_becomes_available_and_is_deleted(
 async def test_an_update_says_what_it_did_and_a_get_only_what_is(client: WorkspaceClient) -> None:
     change = DatabaseInstance(name="", capacity="CU_4")
     updated = await call(client.database.update_database_instance, INSTANCE, change, "capacity")
-    assert updated.effective_capacity == "CU_4"
+    assert (updated.capacity, updated.effective_capacity) == ("CU_4", "CU_1")
     assert updated.state is DatabaseInstanceState.UPDATING
 
     async def settled() -> bool:
         instance = await call(client.database.get_database_instance, INSTANCE)
-        return instance.state is DatabaseInstanceState.AVAILABLE
+        return instance.state is DatabaseInstanceState.AVAILABLE and instance.effective_capacity == "CU_4"
 
     await eventually(settled)
     back = DatabaseInstance(name=INSTANCE, capacity="CU_1")

@@ -11,7 +11,6 @@ from lakebase_operator.api.base import (
     READY_COLUMNS,
     TRAILING_COLUMNS,
     ConnectionRef,
-    Glob,
     Identifier,
     Model,
     PrinterColumn,
@@ -21,7 +20,8 @@ from lakebase_operator.api.base import (
     cel,
     validations,
 )
-from lakebase_operator.api.names import RESERVED_ROLE_CEL, SYSTEM_SCHEMA_CEL
+from lakebase_operator.api.names import RESERVED_ROLE_CEL
+from lakebase_operator.api.objects import Objects, Privilege
 
 
 class SubjectKind(StrEnum):
@@ -68,117 +68,45 @@ class AccessLevel(StrEnum):
     WRITE = "Write"
 
 
-class Privilege(StrEnum):
-    """PostgreSQL's privileges (https://www.postgresql.org/docs/current/ddl-priv.html)."""
+class Ensure(StrEnum):
+    """Whether privileges are to be held."""
 
-    SELECT = "SELECT"
-    INSERT = "INSERT"
-    UPDATE = "UPDATE"
-    DELETE = "DELETE"
-    TRUNCATE = "TRUNCATE"
-    REFERENCES = "REFERENCES"
-    TRIGGER = "TRIGGER"
-    MAINTAIN = "MAINTAIN"
-    USAGE = "USAGE"
-    CREATE = "CREATE"
-    CONNECT = "CONNECT"
-    TEMPORARY = "TEMPORARY"
+    PRESENT = "Present"
+    ABSENT = "Absent"
 
 
-def _selects(what: str) -> dict[str, str]:
-    return cel("has(self.names) || has(self.matching)", f"name the {what}: names, matching, or both")
+_FITTING = {
+    "tables": "SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER MAINTAIN",
+    "sequences": "SELECT UPDATE USAGE",
+    "routines": "EXECUTE",
+    "types": "USAGE",
+    "schemas": "USAGE CREATE",
+    "databases": "CONNECT CREATE TEMPORARY",
+    "languages": "USAGE",
+    "foreignDataWrappers": "USAGE",
+    "foreignServers": "USAGE",
+    "parameters": "SET,ALTER SYSTEM",
+    "tablespaces": "CREATE",
+    "largeObjects": "SELECT UPDATE",
+}
+"""Privileges by member of ``objects``, as the API server checks them; ``domain.privileges`` has the same by class."""
 
 
-Names = Annotated[list[Identifier], Field(min_length=1, max_length=256)]
-Globs = Annotated[list[Glob], Field(min_length=1, max_length=64)]
+def _listed(privileges: str) -> list[str]:
+    return privileges.split(",") if "," in privileges else privileges.split()
 
 
-class Tables(Model):
-    """Tables, views, materialized views, foreign tables and partitioned tables of one schema."""
-
-    model_config = {"json_schema_extra": validations(_selects("tables"))}
-
-    schema_: Annotated[
-        Identifier,
-        Field(alias="schema", json_schema_extra=validations(cel(SYSTEM_SCHEMA_CEL, "is a system schema"))),
-    ]
-    """The schema."""
-    names: Names | None = None
-    """Exact names. A partition is selected only by its exact name: access to a partitioned table goes through the parent."""
-    matching: Globs | None = None
-    """Patterns; `*` alone means all."""
-    except_: Annotated[Globs | None, Field(alias="except")] = None
-    """Patterns of what is left out."""
-
-
-class Schemas(Model):
-    """Schemas."""
-
-    model_config = {"json_schema_extra": validations(_selects("schemas"))}
-
-    names: (
-        Annotated[
-            list[
-                Annotated[
-                    Identifier,
-                    Field(json_schema_extra=validations(cel(SYSTEM_SCHEMA_CEL, "is a system schema"))),
-                ]
-            ],
-            Field(min_length=1, max_length=256),
-        ]
-        | None
-    ) = None
-    """Exact names."""
-    matching: Globs | None = None
-    """Patterns; `*` alone means all but the system's."""
-    except_: Annotated[Globs | None, Field(alias="except")] = None
-    """Patterns of what is left out."""
-
-
-class Databases(Model):
-    """Databases of the server."""
-
-    model_config = {"json_schema_extra": validations(_selects("databases"))}
-
-    names: Names | None = None
-    """Exact names."""
-    matching: Globs | None = None
-    """Patterns; `*` alone means all but templates and the system's."""
-    except_: Annotated[Globs | None, Field(alias="except")] = None
-    """Patterns of what is left out."""
-
-
-class Objects(Model):
-    """What access is given to; exactly one of the members."""
-
-    model_config = {
-        "json_schema_extra": validations(
-            cel(
-                "[has(self.tables), has(self.schemas), has(self.databases)].filter(x, x).size() == 1",
-                "give exactly one of tables, schemas, databases in each entry",
-            )
-        )
-    }
-
-    tables: Tables | None = None
-    """Tables and what is like them."""
-    schemas: Schemas | None = None
-    """Schemas."""
-    databases: Databases | None = None
-    """Databases."""
-
-
-_TABLE = "['SELECT','INSERT','UPDATE','DELETE','TRUNCATE','REFERENCES','TRIGGER','MAINTAIN']"
-_SCHEMA = "['USAGE','CREATE']"
-_DATABASE = "['CONNECT','CREATE','TEMPORARY']"
-
-
-def _fits(member: str, privileges: str) -> dict[str, str]:
+def _fits(member: str, privileges: list[str], where: str = "") -> dict[str, str]:
     return cel(
-        f"!has(self.privileges) || !self.objects.exists(o, has(o.{member})) || self.privileges.all(p, p in {privileges})",
-        f"{member} take only the privileges {', '.join(privileges.strip('[]').replace(chr(39), '').split(','))}",
+        f"!has(self.privileges) || !self.objects.exists(o, has(o.{member}){where}) "
+        f"|| self.privileges.all(p, p in {privileges})",
+        f"{member} take only the privileges {', '.join(privileges)}",
         field_path=".privileges",
     )
+
+
+_LEVELS = ("tables", "sequences", "schemas", "databases")
+"""Members that an access level says something of; default privileges of these besides."""
 
 
 class AccessGrantSpec(Model):
@@ -187,9 +115,29 @@ class AccessGrantSpec(Model):
     model_config = {
         "json_schema_extra": validations(
             cel("has(self.access) != has(self.privileges)", "give exactly one of access and privileges"),
-            _fits("tables", _TABLE),
-            _fits("schemas", _SCHEMA),
-            _fits("databases", _DATABASE),
+            *(_fits(member, _listed(privileges)) for member, privileges in _FITTING.items()),
+            _fits("tables", ["SELECT", "INSERT", "UPDATE", "REFERENCES"], " && has(o.tables.columns)"),
+            cel(
+                f"!has(self.access) || self.objects.all(o, {' || '.join(f'has(o.{member})' for member in _LEVELS)} "
+                "|| (has(o.defaultPrivileges) && o.defaultPrivileges.objectType in ['tables', 'sequences', 'schemas']))",
+                "access speaks of tables, sequences, schemas and databases; for other objects list privileges",
+                field_path=".access",
+            ),
+            cel(
+                "!has(self.ensure) || self.ensure != 'Absent' || has(self.privileges)",
+                "ensure: Absent needs privileges: say exactly what must not be held",
+                field_path=".privileges",
+            ),
+            cel(
+                "!has(self.ensure) || self.ensure != 'Absent' || !has(self.newObjects) || self.newObjects",
+                "ensure: Absent holds for new objects too",
+                field_path=".newObjects",
+            ),
+            cel(
+                "!has(self.grantOption) || !self.grantOption || self.subjects.all(s, s.kind != 'Public')",
+                "PUBLIC cannot have grant options",
+                field_path=".grantOption",
+            ),
             cel(
                 "!has(self.notBefore) || !has(self.expiresAt) || timestamp(self.notBefore) < timestamp(self.expiresAt)",
                 "expiresAt must be later than notBefore",
@@ -205,16 +153,22 @@ class AccessGrantSpec(Model):
     subjects: Annotated[list[Subject], Field(min_length=1, max_length=512)]
     """Who gets access."""
     access: AccessLevel | None = None
-    """`Read`: SELECT on tables. `Write`: also INSERT, UPDATE, DELETE, TRUNCATE, and USAGE on the sequences that the tables
-    own. Both: USAGE on schemas, CONNECT on databases, also on those that hold the selected tables."""
+    """`Read`: SELECT on tables and sequences. `Write`: also INSERT, UPDATE, DELETE, TRUNCATE, and USAGE on the sequences that
+    the tables own; UPDATE and USAGE on sequences. Both: USAGE on schemas, CONNECT on databases, also on those that hold the
+    selected objects."""
     privileges: (
         Annotated[
             list[Privilege],
-            Field(min_length=1, max_length=12, json_schema_extra={"x-kubernetes-list-type": "set"}),
+            Field(min_length=1, max_length=15, json_schema_extra={"x-kubernetes-list-type": "set"}),
         ]
         | None
     ) = None
     """Exactly these privileges on exactly these objects, and nothing besides."""
+    ensure: Ensure = Ensure.PRESENT
+    """`Present`: the subjects hold this. `Absent`: they do not, whoever granted it, an owner's own privileges and what
+    PUBLIC has by default included. Where both are declared, Absent holds and both say so."""
+    grant_option: bool = False
+    """The subjects may grant this on. With `ensure: Absent`: only the grant option is taken away."""
     objects: Annotated[list[Objects], Field(min_length=1, max_length=32)]
     """What access is given to."""
     new_objects: bool = True

@@ -13,6 +13,7 @@ FINALIZER = f"{GROUP}/finalizer"
 CATEGORY = "lakebase"
 
 ANNOTATION_SYNC_NOW = f"{GROUP}/sync-now"
+ANNOTATION_APPROVE = f"{GROUP}/approve"
 ANNOTATION_ABANDON = f"{GROUP}/abandon"
 LABEL_WATCHED = f"{GROUP}/watched"
 

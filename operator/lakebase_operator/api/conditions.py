@@ -30,13 +30,25 @@ class ConditionType(StrEnum):
     """The last full comparison with the database ended well, and all that it found is carried out."""
     DRIFTED = "Drifted"
     """Something was changed by hand, and was put back or reported, as `drift.action` says."""
+    UNMANAGED_GRANTS = "UnmanagedGrants"
+    """Privileges are held that nobody declares. Only where `unmanagedGrants` looks for them."""
     PUBLIC_ACCESS = "PublicAccess"
     """PUBLIC, that is everybody who can log in, holds privileges in a managed database; the message lists them. Only for
     information: PostgreSQL itself gives PUBLIC some, such as CONNECT."""
+    OVER_PRIVILEGED = "OverPrivileged"
+    """The role may do everything, as a superuser or a member of `databricks_superuser`. Only a warning."""
     MAPPING_RESOLVED = "MappingResolved"
     """It is known which role the person is, or that there is none on purpose."""
     UNMAPPED_USERS = "UnmappedUsers"
     """Some subjects have no role, so they hold nothing; `status.subjects` names them."""
+    NATIVE_LOGIN = "NativeLogin"
+    """Roles may log in with a PostgreSQL password: what the control plane says, not what was asked for."""
+    SETTINGS_APPLIED = "SettingsApplied"
+    """Every declared setting holds; `status.settings` shows what is wanted beside what holds."""
+    BRANCH_GRANTS = "BranchGrants"
+    """What becomes of roles and grants on the branches: false says that some were copied and nothing keeps them equal."""
+    CATALOG_REGISTERED = "CatalogRegistered"
+    """Unity Catalog has the catalog, and it shows this database."""
 
 
 _EVERYWHERE: Final = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
@@ -51,11 +63,21 @@ CONDITIONS: Final[Mapping[str, tuple[ConditionType, ...]]] = MappingProxyType(
             ConditionType.PRIVILEGES_SUFFICIENT,
             ConditionType.SYNCED,
             ConditionType.DRIFTED,
+            ConditionType.UNMANAGED_GRANTS,
             ConditionType.PUBLIC_ACCESS,
         ),
-        "PostgresRole": _EVERYWHERE,
+        "PostgresRole": (*_EVERYWHERE, ConditionType.OVER_PRIVILEGED),
         "UserMapping": (*_EVERYWHERE, ConditionType.MAPPING_RESOLVED),
         "AccessGrant": (*_EVERYWHERE, ConditionType.UNMAPPED_USERS),
+        "LakebaseInstance": (
+            *_EVERYWHERE,
+            ConditionType.INSTANCE_AVAILABLE,
+            ConditionType.HOST_RECOGNIZED,
+            ConditionType.SETTINGS_APPLIED,
+            ConditionType.NATIVE_LOGIN,
+            ConditionType.BRANCH_GRANTS,
+        ),
+        "DatabaseCatalog": (*_EVERYWHERE, ConditionType.CATALOG_REGISTERED),
     }
 )
 """Kind and the conditions that its status may carry."""

@@ -6,11 +6,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from lakebase_operator.api.base import (
+    MAX_STATUS_ISSUES,
     READY_COLUMNS,
     TRAILING_COLUMNS,
     Duration,
     Identifier,
     Model,
+    Name,
     PrinterColumn,
     Resource,
     SecretKeyRef,
@@ -28,6 +30,9 @@ ResourceID = Annotated[
 
 
 LabelValue = Annotated[str, Field(max_length=63)]
+
+WorkspaceURL = Annotated[str, Field(max_length=256, pattern=r"^https://[^/?#\s@]+$")]
+"""`https://` and a host, no path."""
 
 
 class AutoscalingTarget(Model):
@@ -55,14 +60,24 @@ class ServerTarget(Model):
     """Host name or address."""
 
 
+class InstanceRef(Model):
+    """Names a LakebaseInstance in the same namespace."""
+
+    name: Name
+    """Name of the LakebaseInstance."""
+    branch: ResourceID | None = None
+    """One of its `branches`. Absent: its main branch. An instance of Lakebase Provisioned has none."""
+
+
 class Target(Model):
     """Which database server; exactly one of the members."""
 
     model_config = {
         "json_schema_extra": validations(
             cel(
-                "[has(self.autoscaling), has(self.provisioned), has(self.server)].filter(x, x).size() == 1",
-                "give exactly one of autoscaling, provisioned, server",
+                "[has(self.autoscaling), has(self.provisioned), has(self.server), has(self.instanceRef)]"
+                ".filter(x, x).size() == 1",
+                "give exactly one of autoscaling, provisioned, server, instanceRef",
             )
         )
     }
@@ -73,6 +88,8 @@ class Target(Model):
     """An instance of Lakebase Provisioned."""
     server: ServerTarget | None = None
     """Any PostgreSQL server, by host."""
+    instance_ref: InstanceRef | None = None
+    """A LakebaseInstance. The connection waits until it is there."""
 
 
 ClientID = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f]+$")]
@@ -154,6 +171,36 @@ class Drift(Model):
     """`Repair` puts back what was changed by hand; `Report` only says so."""
 
 
+class Mode(StrEnum):
+    """Whether the database is changed."""
+
+    ENFORCE = "Enforce"
+    PLAN = "Plan"
+
+
+class UnmanagedAction(StrEnum):
+    """What to do about what is there and nobody declares."""
+
+    KEEP = "Keep"
+    REPORT = "Report"
+    REVOKE = "Revoke"
+
+
+class UnmanagedGrants(Model):
+    """What happens to privileges, memberships and settings that nobody declares.
+
+    Never meant: what is there by default, owners' own rights, roles and schemas of the system, and what an extension set up.
+    """
+
+    action: UnmanagedAction = UnmanagedAction.KEEP
+    """`Keep` leaves them alone, `Report` counts and lists them, `Revoke` takes them away: the declarations are then all there
+    is."""
+    schemas: Annotated[list[Identifier], Field(min_length=1, max_length=256)] | None = None
+    """Only in these schemas (objects outside of schemas are then left alone). Absent: everywhere."""
+    roles: Annotated[list[Identifier], Field(min_length=1, max_length=256)] | None = None
+    """Only what these roles hold; `PUBLIC` for everybody. Absent: all roles."""
+
+
 class WhenAsleep(StrEnum):
     """What a scheduled comparison does when the compute is scaled to zero."""
 
@@ -200,11 +247,11 @@ class LakebaseConnectionSpec(Model):
     model_config = {
         "json_schema_extra": validations(
             cel(
-                "has(self.target.server) || has(self.workspaceURL)",
+                "has(self.target.server) || has(self.target.instanceRef) || has(self.workspaceURL)",
                 "workspaceURL is needed for an autoscaling or provisioned target",
             ),
             cel(
-                "has(self.auth.password) || has(self.workspaceURL)",
+                "has(self.auth.password) || has(self.target.instanceRef) || has(self.workspaceURL)",
                 "workspaceURL is needed for OAuth",
             ),
             cel(
@@ -214,11 +261,8 @@ class LakebaseConnectionSpec(Model):
         )
     }
 
-    workspace_url: Annotated[
-        str | None,
-        Field(alias="workspaceURL", max_length=256, pattern=r"^https://[^/?#\s@]+$"),
-    ] = None
-    """URL of the Databricks workspace: `https://` and a host, no path."""
+    workspace_url: Annotated[WorkspaceURL | None, Field(alias="workspaceURL")] = None
+    """URL of the Databricks workspace: `https://` and a host, no path. With `target.instanceRef` it is the instance's."""
     target: Target
     """Which database server."""
     host: Annotated[str, Field(min_length=1, max_length=253)] | None = None
@@ -234,6 +278,11 @@ class LakebaseConnectionSpec(Model):
     """How the operator logs in."""
     tls: TLS = TLS()
     """TLS towards PostgreSQL; there is no way to switch it off."""
+    mode: Mode = Mode.ENFORCE
+    """`Enforce` makes the databases as declared. `Plan` shows the statements in status and a ConfigMap and changes nothing,
+    until the annotation `lakebase.dev/approve` names the digest of just that plan."""
+    unmanaged_grants: UnmanagedGrants = UnmanagedGrants()
+    """What happens to what nobody declares."""
     drift: Drift = Drift()
     """How often and how strictly the database is compared with the declarations."""
     when_asleep: WhenAsleep = WhenAsleep.SKIP
@@ -270,6 +319,62 @@ class DatabaseStatus(Model):
     """When the operator last changed privileges here."""
 
 
+class DeviationStatus(Model):
+    """One privilege that is not as declared, or that nobody declares."""
+
+    database: Annotated[str, Field(max_length=63)]
+    """Where."""
+    object: Annotated[str, Field(max_length=512)]
+    """The object, with its schema."""
+    role: Annotated[str, Field(max_length=63)]
+    """The grantee; `PUBLIC` for everybody."""
+    privilege: Annotated[str, Field(max_length=64)]
+    """The privilege; `WITH GRANT OPTION` if it is about that."""
+    what: Annotated[str, Field(max_length=32)]
+    """`Missing`: declared, and somebody took it away. `Forbidden`: declared absent, and somebody gave it. `Unmanaged`:
+    nobody declares it."""
+    grantor: Annotated[str, Field(max_length=63)] | None = None
+    """Who granted it. Who took something away, the database does not know."""
+
+
+DeviationList = Annotated[list[DeviationStatus], Field(max_length=MAX_STATUS_ISSUES)]
+
+
+class DriftStatus(Model):
+    """What was changed by hand."""
+
+    since: Timestamp
+    """When it was first seen."""
+    total: int
+    """Privileges, counted per object and grantee."""
+    items: DeviationList = Field(default_factory=list)
+    """The first 20."""
+
+
+class UnmanagedStatus(Model):
+    """What nobody declares."""
+
+    total: int
+    """Privileges, counted per object and grantee."""
+    items: DeviationList = Field(default_factory=list)
+    """The first 20."""
+
+
+class PlanStatus(Model):
+    """What would be done."""
+
+    digest: Annotated[str, Field(max_length=64)]
+    """The value of the annotation `lakebase.dev/approve` that has just this plan carried out."""
+    statements: int
+    """How many there are."""
+    first: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=MAX_STATUS_ISSUES)] = (
+        Field(default_factory=list)
+    )
+    """The first 20, each cut after 1024 characters."""
+    config_map: Annotated[str, Field(max_length=253)]
+    """The ConfigMap with all of them, in order, under the key `plan.sql`."""
+
+
 class LakebaseConnectionStatus(Status):
     """What the operator knows of the server."""
 
@@ -287,6 +392,12 @@ class LakebaseConnectionStatus(Status):
         ),
     ] = Field(default_factory=list)
     """The managed databases."""
+    drift: DriftStatus | None = None
+    """What was changed by hand and, with `drift.action: Report`, is still so; or was put back by the last comparison."""
+    unmanaged: UnmanagedStatus | None = None
+    """What nobody declares, as far as `unmanagedGrants` looks for it and has not taken it away."""
+    plan: PlanStatus | None = None
+    """With `mode: Plan`: what waits for approval. Absent when there is nothing to do."""
     roles: int | None = None
     """PostgresRoles and UserMappings on this connection."""
     grants: int | None = None

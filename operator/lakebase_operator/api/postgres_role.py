@@ -1,13 +1,15 @@
 """PostgresRole: one role."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
+from lakebase_operator.api.access_grant import GrantIssue
 from lakebase_operator.api.base import (
     FITS_IN_A_NAME,
     IMMUTABLE,
+    MAX_STATUS_ISSUES,
     READY_COLUMNS,
     TRAILING_COLUMNS,
     ConnectionRef,
@@ -21,6 +23,7 @@ from lakebase_operator.api.base import (
     validations,
 )
 from lakebase_operator.api.names import RESERVED_OBJECT_NAME_CEL, RESERVED_ROLE_CEL
+from lakebase_operator.api.objects import Objects
 
 RoleName = Annotated[
     str,
@@ -52,6 +55,19 @@ class Identity(Model):
     """E-mail of a user, application id of a service principal, display name of a group. It is the role's name too."""
 
 
+_OWNERSHIP_RULES = (
+    cel(
+        "!has(self.parameters) && !has(self.tablespaces) && !has(self.defaultPrivileges)",
+        "parameters, tablespaces and default privileges cannot be owned this way",
+    ),
+    cel(
+        "!has(self.tables) || !has(self.tables.columns)",
+        "a table is owned as a whole: leave columns out",
+        field_path=".tables",
+    ),
+)
+
+
 class RoleAttributes(Model):
     """Attributes of the role. What is left out is left as it is."""
 
@@ -66,7 +82,9 @@ class RoleAttributes(Model):
     connection_limit: Annotated[int, Field(ge=-1, le=10000)] | None = None
     """Maps to CONNECTION LIMIT; -1 means no limit."""
     valid_until: Timestamp | None = None
-    """Maps to VALID UNTIL. PostgreSQL looks at it for password logins only: end access with `expiresAt` of an AccessGrant."""
+    """Maps to VALID UNTIL. PostgreSQL looks at it for password logins only: end access with `expiresAt` of an AccessGrant.
+    Absent: where this object says `login: true`, the role's password is valid without end, so a date that the role had
+    before is lifted; otherwise it is left as it is."""
 
 
 class Membership(Model):
@@ -82,13 +100,29 @@ class Membership(Model):
     """May grant the membership to others."""
 
 
+class Owned(Objects):
+    """Objects that a role owns; exactly one of the members besides `database`."""
+
+    model_config = {
+        "json_schema_extra": {
+            **cast(dict[str, Any], Objects.model_config["json_schema_extra"]),
+            **validations(*_OWNERSHIP_RULES),
+        }
+    }
+
+    database: Identifier | None = None
+    """The database in which the objects are; one of the connection's. Absent: its first."""
+
+
 class RoleDeletionPolicy(StrEnum):
-    """What happens to the role when its object is deleted."""
+    """What happens to the role when its object is deleted. With `Drop`, logins of the role end first: while something else
+    keeps it from being dropped, it stays without LOGIN."""
 
     RETAIN = "Retain"
     DROP = "Drop"
 
 
+DatabaseName = Annotated[str, Field(pattern=r"^.+$", max_length=63)]
 SettingName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.]*$", max_length=63)]
 
 
@@ -133,11 +167,28 @@ class PostgresRoleSpec(Model):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["role"]},
         ),
     ] = Field(default_factory=list)
-    """Roles whose member this role is. Memberships that others granted are left alone."""
+    """Roles whose member this role is; the system's, such as `pg_read_all_data`, may be named too. A membership that others
+    granted counts, and is left alone, unless the connection's `unmanagedGrants` says `Revoke`: then this list is exact."""
     settings: Annotated[dict[SettingName, Annotated[str, Field(max_length=1024)]], Field(max_length=64)] = (
         Field(default_factory=dict)
     )
     """Session defaults of the role (ALTER ROLE … SET)."""
+    database_settings: Annotated[
+        dict[
+            DatabaseName,
+            Annotated[
+                dict[SettingName, Annotated[str, Field(max_length=1024)]], Field(min_length=1, max_length=64)
+            ],
+        ],
+        Field(max_length=32),
+    ] = Field(default_factory=dict)
+    """Session defaults of the role in single databases, by database (ALTER ROLE … IN DATABASE … SET). The connection need
+    not manage the database."""
+    comment: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Comment on the role. Absent: the role's comment is left as it is; one that was set here is taken away."""
+    owns: Annotated[list[Owned], Field(max_length=32)] = Field(default_factory=list)
+    """Schemas and objects that this role owns, also those that match later. What is taken out of this list, or is left behind
+    when this object goes, stays with its owner."""
     adopt: bool = True
     """Take over a role that exists already, without losing what it has. False: refuse with `RoleExists`."""
     deletion_policy: RoleDeletionPolicy = RoleDeletionPolicy.RETAIN
@@ -163,6 +214,17 @@ class PostgresRoleStatus(Status):
         default_factory=list
     )
     """Settings that this object has brought about; reset when they are no longer declared."""
+    database_settings: Annotated[
+        dict[DatabaseName, Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=64)]],
+        Field(max_length=32),
+    ] = Field(default_factory=dict)
+    """The same by database, of settings that hold in one database only."""
+    owned: int | None = None
+    """Objects that `spec.owns` selects and that the role owns."""
+    unmanaged: int | None = None
+    """Memberships and settings that nobody declares; counted where the connection's `unmanagedGrants` does not say `Keep`."""
+    issues: Annotated[list[GrantIssue], Field(max_length=MAX_STATUS_ISSUES)] = Field(default_factory=list)
+    """What is not as declared, or is not declared, at most 20."""
     dependencies: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=20)] = Field(
         default_factory=list
     )

@@ -4,54 +4,100 @@ An AccessGrant becomes a few :class:`Selector` and a set of grantees. Equal sele
 so the database is asked once for each: what is declared on it is the union of all rules.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from lakebase_operator.api.access_grant import AccessGrant, AccessGrantSpec, AccessLevel, Objects, Privilege
+from lakebase_operator.api.access_grant import AccessGrant, AccessGrantSpec, AccessLevel, Ensure
+from lakebase_operator.api.base import Model
 from lakebase_operator.api.names import SYSTEM_SCHEMA
+from lakebase_operator.api.objects import Objects, Privilege
 from lakebase_operator.domain.patterns import like_pattern
-from lakebase_operator.domain.privileges import PRIVILEGES, ObjectClass, supported
+from lakebase_operator.domain.privileges import (
+    ACCESS_LEVELS,
+    DEFAULT_CLASSES,
+    PRIVILEGES,
+    ObjectClass,
+    class_supported,
+    supported,
+)
 
 PUBLIC = "PUBLIC"
 """The grantee that stands for everybody. No role can have this name (``api.names``)."""
 
+_CLASSES: dict[str, ObjectClass] = {
+    "tables": ObjectClass.TABLE,
+    "sequences": ObjectClass.SEQUENCE,
+    "routines": ObjectClass.ROUTINE,
+    "types": ObjectClass.TYPE,
+    "schemas": ObjectClass.SCHEMA,
+    "databases": ObjectClass.DATABASE,
+    "languages": ObjectClass.LANGUAGE,
+    "foreign_data_wrappers": ObjectClass.FOREIGN_DATA_WRAPPER,
+    "foreign_servers": ObjectClass.FOREIGN_SERVER,
+    "parameters": ObjectClass.PARAMETER,
+    "tablespaces": ObjectClass.TABLESPACE,
+}
+"""Members of ``objects`` that select by name."""
+
+_COMMA = re.compile(r'("[^"]*")|\s*,\s*')
+"""A comma between types, not one within a quoted name."""
+
+_WITHOUT_SNAPSHOT = frozenset({ObjectClass.LARGE_OBJECT, ObjectClass.PARAMETER}) | frozenset(
+    DEFAULT_CLASSES.values()
+)
+"""Named one by one, or no objects at all: there are no new ones to leave out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which objects of one database, and what is given on them.
-
-    Exactly one of ``access`` and ``privileges`` says what. ``snapshot`` is set where objects that appear later are not
-    to be granted (``newObjects: false``): it names the set of objects that was found first.
-    """
+    """Which objects of one database, and what is given on them."""
 
     object_class: ObjectClass
     schema: str | None
     names: tuple[str, ...]
+    """Exact names; of default privileges, the creating role."""
     matching: tuple[str, ...]
     """Patterns of LIKE."""
     excluding: tuple[str, ...]
     """Patterns of LIKE."""
     access: AccessLevel | None
+    """Set where what makes the objects usable comes along: USAGE on the schema, CONNECT on the database."""
     privileges: tuple[Privilege, ...]
+    columns: tuple[str, ...] = ()
+    """Of tables: the privileges are on these columns only."""
+    grant_option: bool = False
+    absent: bool = False
+    """The grantees must not hold this."""
     snapshot: str | None = None
+    """Set where objects that appear later are not to be granted (``newObjects: false``): names the set of objects that was
+    found first."""
 
     def as_json(self, number: int, grantees: Iterable[int]) -> dict[str, Any]:
-        """The form in which the database gets it (``compare.sql``)."""
+        """The form in which the database gets it (``rules.sql``)."""
         return {
             "id": number,
             "class": self.object_class.value,
-            "schema": self.schema,
+            "schema": self.schema or "",
             "names": list(self.names),
             "matching": list(self.matching),
             "excluding": list(self.excluding),
+            "columns": list(self.columns),
             "access": self.access.value if self.access else None,
             "privileges": [privilege.value for privilege in self.privileges],
+            "option": self.grant_option,
+            "absent": self.absent,
             "snapshot": self.snapshot,
             "grantees": sorted(grantees),
         }
+
+    @property
+    def is_for_all_creators(self) -> bool:
+        """Default privileges of whoever creates something in a schema."""
+        return self.object_class.is_default and not self.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +118,10 @@ class Desired:
     selectors: tuple[Selector, ...]
     grantees: tuple[frozenset[str], ...]
     """Of the selector at the same place."""
-    rules: tuple[Rule, ...]
+    declared_by: tuple[tuple[Rule, ...], ...]
+    """The rules that have the selector at the same place."""
+    numbers: Mapping[Selector, int]
+    """The place of each selector."""
 
 
 def is_active(spec: AccessGrantSpec, now: datetime) -> bool:
@@ -106,54 +155,95 @@ def selectors_of(grant: AccessGrant, major_version: int) -> tuple[Selector, ...]
     spec = grant.spec
     privileges = tuple(sorted(p for p in spec.privileges or () if supported(p, major_version)))
     snapshot = None if spec.new_objects else f"{grant.metadata.uid}/{grant.metadata.generation}"
-    return tuple(dict.fromkeys(_selector(entry, spec.access, privileges, snapshot) for entry in spec.objects))
+    selectors = dict.fromkeys(_selector(entry, spec, privileges, snapshot) for entry in spec.objects)
+    return tuple(one for one in selectors if class_supported(one.object_class, major_version))
 
 
 def _selector(
-    entry: Objects, access: AccessLevel | None, privileges: tuple[Privilege, ...], snapshot: str | None
+    entry: Objects, spec: AccessGrantSpec, privileges: tuple[Privilege, ...], snapshot: str | None
 ) -> Selector:
-    member, object_class, schema = (
-        (entry.tables, ObjectClass.TABLE, entry.tables.schema_)
-        if entry.tables
-        else (entry.schemas, ObjectClass.SCHEMA, None)
-        if entry.schemas
-        else (entry.databases, ObjectClass.DATABASE, None)
-    )
-    if member is None:  # CEL lets exactly one through; an older CRD might not
-        raise ValueError("spec.objects: an entry names neither tables nor schemas nor databases")
-    named = [schema] if schema is not None else member.names or () if entry.schemas else ()
-    if system := next((name for name in named if SYSTEM_SCHEMA.match(name)), None):
+    object_class, schema, names, member = _selected(entry)
+    columns: tuple[str, ...] = ()
+    if entry.tables is not None and entry.tables.columns:
+        columns = tuple(sorted(set(entry.tables.columns)))
+    if system := next(
+        (name for name in _schemas_of(object_class, schema, names) if SYSTEM_SCHEMA.match(name)), None
+    ):
         raise ValueError(f"spec.objects: {system} is a system schema")
-    if unfit := [privilege.value for privilege in privileges if privilege not in PRIVILEGES[object_class]]:
-        raise ValueError(
-            f"spec.privileges: a {object_class.value.lower()} has no privilege {', '.join(unfit)}"
-        )
+    carrying = ObjectClass.COLUMN if columns else object_class
+    if unfit := [privilege.value for privilege in privileges if privilege not in PRIVILEGES[carrying]]:
+        raise ValueError(f"spec.privileges: a {carrying.value.lower()} has no privilege {', '.join(unfit)}")
+    if spec.access is not None:
+        levels = ACCESS_LEVELS.get(carrying)
+        if levels is None:
+            raise ValueError(
+                f"spec.access says nothing of a {carrying.value.lower()}: list privileges instead"
+            )
+        privileges = levels[spec.access]
     return Selector(
         object_class=object_class,
         schema=schema,
-        names=tuple(sorted(set(member.names or ()))),
-        matching=tuple(sorted({like_pattern(glob) for glob in member.matching or ()})),
-        excluding=tuple(sorted({like_pattern(glob) for glob in member.except_ or ()})),
-        access=access,
+        names=tuple(sorted(set(names))),
+        matching=tuple(sorted({like_pattern(glob) for glob in getattr(member, "matching", None) or ()})),
+        excluding=tuple(sorted({like_pattern(glob) for glob in getattr(member, "except_", None) or ()})),
+        access=spec.access,
         privileges=privileges,
-        snapshot=snapshot,
+        columns=columns,
+        grant_option=spec.grant_option,
+        absent=spec.ensure is Ensure.ABSENT,
+        snapshot=None if object_class in _WITHOUT_SNAPSHOT else snapshot,
     )
+
+
+def _selected(entry: Objects) -> tuple[ObjectClass, str | None, list[str], Model]:
+    """Class, schema and exact names of what an entry selects."""
+    if (defaults := entry.default_privileges) is not None:
+        creator = [defaults.creator] if defaults.creator is not None else []
+        return DEFAULT_CLASSES[defaults.object_type], defaults.schema_, creator, defaults
+    if (large := entry.large_objects) is not None:
+        return ObjectClass.LARGE_OBJECT, None, [str(oid) for oid in large.ids], large
+    for member in entry.model_fields_set & _CLASSES.keys():
+        if (found := getattr(entry, member)) is not None:
+            object_class = _CLASSES[member]
+            names = [_normalized(object_class, name) for name in found.names or ()]
+            return object_class, getattr(found, "schema_", None), names, found
+    raise ValueError(
+        "spec.objects: an entry is empty"
+    )  # CEL lets exactly one through; an older CRD might not
+
+
+def _schemas_of(object_class: ObjectClass, schema: str | None, names: list[str]) -> list[str]:
+    return names if object_class is ObjectClass.SCHEMA else [schema] if schema is not None else []
+
+
+def _normalized(object_class: ObjectClass, name: str) -> str:
+    """A name as the catalog spells it.
+
+    >>> _normalized(ObjectClass.ROUTINE, "f(integer,  s.t)")
+    'f(integer,s.t)'
+    """
+    if object_class is ObjectClass.ROUTINE and "(" in name:
+        bare, _, arguments = name.strip().removesuffix(")").partition("(")
+        return f"{bare.strip()}({_COMMA.sub(lambda found: found[1] or ',', arguments.strip())})"
+    return name.lower() if object_class is ObjectClass.PARAMETER else name
 
 
 def merge(rules: Iterable[Rule]) -> Desired:
     """The union of rules: every selector once, with the grantees of all its rules. Order does not matter."""
-    kept = tuple(rules)
-    grantees: dict[Selector, set[str]] = defaultdict(set)
-    for rule in kept:
+    declared_by: dict[Selector, list[Rule]] = defaultdict(list)
+    for rule in rules:
         for selector in rule.selectors:
-            grantees[selector] |= rule.grantees
+            declared_by[selector].append(rule)
     return Desired(
-        selectors=tuple(grantees), grantees=tuple(frozenset(names) for names in grantees.values()), rules=kept
+        selectors=tuple(declared_by),
+        grantees=tuple(frozenset().union(*(rule.grantees for rule in of)) for of in declared_by.values()),
+        declared_by=tuple(tuple(of) for of in declared_by.values()),
+        numbers={selector: number for number, selector in enumerate(declared_by)},
     )
 
 
 def as_json(desired: Desired, oids: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The rules in the form that ``compare.sql`` reads. Grantees without a role are left out.
+    """The rules in the form that ``rules.sql`` reads. Grantees without a role are left out.
 
     Parameters
     ----------

@@ -22,7 +22,15 @@ class LakebaseError(Exception):
         One sentence for people: what is wrong and what to do. Never holds a secret.
     retry_after
         Seconds to wait at least before trying again, when the other side said so.
+
+    Attributes
+    ----------
+    request_id
+        How the other side calls the request that failed, for its support; it differs each time, so it is no part of the
+        message.
     """
+
+    request_id: str | None = None
 
     def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(f"{reason}: {message}")

@@ -1,23 +1,23 @@
-"""Roles: what is declared, what is there, and the statements between them."""
+"""Roles themselves: what is declared, what is there, and the statements between them.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+Their memberships are in :mod:`.memberships`, their settings in :mod:`.role_settings`, what they own in :mod:`.ownership`.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from psycopg import sql
 
 from lakebase_operator.api.postgres_role import IdentityType, PostgresRoleSpec
+from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.plan import Actor
-from lakebase_operator.domain.statements import (
+from lakebase_operator.domain.role_statements import (
     alter_role,
+    comment_on_role,
     create_identity_role,
     create_role,
-    grant_membership,
-    parameter_values,
-    reset_role_parameter,
-    revoke_membership,
     role_options,
-    set_role_parameter,
 )
 
 IDENTITY_NAMES = {
@@ -26,9 +26,6 @@ IDENTITY_NAMES = {
     IdentityType.GROUP: "GROUP",
 }
 """Kinds of identity as ``databricks_create_role`` spells them."""
-
-BOOTSTRAP_SUPERUSER = 10
-"""OID of the role that initdb made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +47,11 @@ class RoleState:
     """``USER``, ``SERVICE_PRINCIPAL`` or ``GROUP`` from its security label; None for a plain role."""
     actor: Actor
     """What the operator may do with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """One membership by one grantor (PostgreSQL 16 and later keep them apart)."""
-
-    role: int
-    member: int
-    grantor: int
-    admin: bool
-    inherit: bool
-    set: bool
+    comment: str | None = None
+    database_settings: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    """Settings in single databases, by OID of the database."""
+    alterable: bool = False
+    """The operator may ALTER it: it has ADMIN option in any way. To grant it, it must be ``actor.admin``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +62,12 @@ class RoleRecord:
     resource: str
     created: bool
     memberships: tuple[int, ...] = ()
+    """OIDs of roles."""
     settings: tuple[str, ...] = ()
+    database_settings: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """By OID of the database."""
+    commented: bool = False
+    """The comment is the declaration's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +77,25 @@ class Step:
     statement: sql.Composed
     doing: str
     """As in "altering role app"."""
+    acting_as: Actor | None = None
+    """The role that is set for the statement; None: the operator as it is."""
+    about: int | str | None = None
+    """What the ledger knows it by: OID of a group, name of a setting."""
+
+    def __str__(self) -> str:
+        return self.statement.as_string(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something that is not as declared, or that nobody declared."""
+
+    object: str
+    """As in "membership in analysts"."""
+    reason: Reason
+    fix: str
+    """What to do: where possible the exact statement."""
+    privilege: str | None = None
 
 
 def creation(
@@ -125,6 +139,37 @@ def declared_options(spec: PostgresRoleSpec) -> Sequence[sql.Composable]:
     )
 
 
+def state_as_made(name: str, spec: PostgresRoleSpec | None, actor: Actor) -> RoleState:
+    """What a role is like right after it was made by :func:`creation`.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    spec
+        The declaration; None: a UserMapping makes it.
+    actor
+        What the operator may do with it.
+    """
+    wanted = spec.attributes if spec is not None else None
+    return RoleState(
+        oid=actor.oid,
+        name=name,
+        superuser=False,
+        login=spec is None or spec.login is True or spec.identity is not None,
+        create_db=bool(wanted and wanted.create_db),
+        create_role=bool(wanted and wanted.create_role),
+        bypass_rls=bool(wanted and wanted.bypass_rls),
+        inherit=wanted is None or wanted.inherit is not False,
+        connection_limit=wanted.connection_limit if wanted and wanted.connection_limit is not None else -1,
+        valid_until=_timestamp(wanted.valid_until) if wanted else None,
+        settings={},
+        identity=IDENTITY_NAMES[spec.identity.type] if spec is not None and spec.identity else None,
+        actor=actor,
+        alterable=True,
+    )
+
+
 def alteration(spec: PostgresRoleSpec, state: RoleState) -> tuple[Step, ...]:
     """What makes an existing role as declared; mentions only what differs."""
     wanted = spec.attributes
@@ -139,13 +184,25 @@ def alteration(spec: PostgresRoleSpec, state: RoleState) -> tuple[Step, ...]:
             if wanted.connection_limit is not None and wanted.connection_limit != state.connection_limit
             else None
         ),
-        valid_until=(
-            _timestamp(wanted.valid_until)
-            if wanted.valid_until is not None and _parse(state.valid_until) != wanted.valid_until
-            else None
-        ),
+        valid_until=_valid_until(spec, state),
     )
     return (Step(alter_role(state.name, options), f"altering role {state.name}"),) if options else ()
+
+
+def comment_change(spec: PostgresRoleSpec, state: RoleState, *, ours: bool) -> tuple[Step, ...]:
+    """What makes the comment as declared; one that was set by the declaration goes with it."""
+    if spec.comment == state.comment or (spec.comment is None and not ours):
+        return ()
+    return (Step(comment_on_role(state.name, spec.comment), f"commenting on role {state.name}"),)
+
+
+def _valid_until(spec: PostgresRoleSpec, state: RoleState) -> str | None:
+    """The date to set, or None to leave it. Who declares that a role logs in declares its whole validity."""
+    wanted = spec.attributes.valid_until
+    if wanted is not None:
+        return _timestamp(wanted) if _parse(state.valid_until) != wanted else None
+    limited = state.valid_until not in (None, "infinity")
+    return "infinity" if spec.login and limited else None
 
 
 def _changed(wanted: bool | None, actual: bool) -> bool | None:
@@ -162,118 +219,3 @@ def _parse(text: str | None) -> datetime | None:
     except ValueError:  # infinity, or a year that Python does not know: not what anybody declares
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def settings_change(
-    name: str, wanted: Mapping[str, str], actual: Mapping[str, str], ours: Iterable[str]
-) -> list[Step]:
-    """Session defaults: set what differs, reset what was ours and is no longer declared."""
-    lowered = {key.lower(): value for key, value in actual.items()}
-    steps = [
-        Step(set_role_parameter(name, key, value), f"setting {key} of role {name}")
-        for key, value in sorted(wanted.items())
-        if key.lower() not in lowered
-        or parameter_values(key, lowered[key.lower()]) != parameter_values(key, value)
-    ]
-    declared = {key.lower() for key in wanted}
-    steps += [
-        Step(reset_role_parameter(name, key), f"resetting {key} of role {name}")
-        for key in sorted(ours)
-        if key.lower() not in declared and key.lower() in lowered
-    ]
-    return steps
-
-
-@dataclass(frozen=True, slots=True)
-class MembershipPlan:
-    """What makes memberships as declared."""
-
-    steps: tuple[Step, ...] = ()
-    missing_roles: tuple[str, ...] = ()
-    """Declared roles that do not exist."""
-    not_admin: tuple[str, ...] = ()
-    """Roles on which the operator has no ADMIN option, so that it can neither grant nor revoke membership."""
-    ours: tuple[int, ...] = field(default=())
-    """Memberships to record: declared ones that exist when the steps are done."""
-
-
-def membership_change(
-    spec: PostgresRoleSpec,
-    member: RoleState,
-    edges: Iterable[Edge],
-    ours: Iterable[int],
-    find: Callable[[str], RoleState | None],
-    by_oid: Callable[[int], RoleState | None],
-    *,
-    superuser: bool,
-) -> MembershipPlan:
-    """Compare declared memberships with what is there.
-
-    A declared membership holds if the edges of all grantors together give at least what is declared. Edges of other
-    grantors are never changed; the operator's own edge is made exactly as declared.
-
-    The operator's own are those that it granted, itself or through a role whose privileges it has: that role is the
-    grantor if only it has ADMIN option. What a superuser grants counts as granted by the bootstrap superuser
-    (https://www.postgresql.org/docs/current/sql-grant.html).
-    """
-
-    def own_grantor(edge: Edge) -> RoleState | None:
-        grantor = by_oid(edge.grantor)
-        if grantor is None or grantor.name == member.name:
-            return None
-        if superuser:
-            return grantor if grantor.oid == BOOTSTRAP_SUPERUSER else None
-        return grantor if grantor.actor.is_operator or grantor.actor.inherits else None
-
-    mine = [edge for edge in edges if edge.member == member.oid]
-    steps: list[Step] = []
-    missing: list[str] = []
-    not_admin: list[str] = []
-    recorded: list[int] = []
-    for wanted in spec.member_of:
-        role = find(wanted.role)
-        if role is None:
-            missing.append(wanted.role)
-            continue
-        own = [edge for edge in mine if edge.role == role.oid and own_grantor(edge) is not None]
-        all_edges = [edge for edge in mine if edge.role == role.oid]
-        target = (wanted.admin, wanted.inherit, wanted.set)
-        held = (
-            any(edge.admin for edge in all_edges),
-            any(edge.inherit for edge in all_edges),
-            any(edge.set for edge in all_edges),
-        )
-        own_is_exact = all((edge.admin, edge.inherit, edge.set) == target for edge in own)
-        enough = bool(all_edges) and all(has or not needed for has, needed in zip(held, target, strict=True))
-        if enough and own_is_exact:
-            recorded.append(role.oid)
-        elif not (role.actor.admin or superuser):
-            not_admin.append(role.name)
-        else:
-            steps.append(
-                Step(
-                    grant_membership(
-                        role.name, member.name, admin=wanted.admin, inherit=wanted.inherit, set_=wanted.set
-                    ),
-                    f"granting {role.name} to {member.name}",
-                )
-            )
-            recorded.append(role.oid)
-    declared = {role.oid for item in spec.member_of if (role := find(item.role)) is not None}
-    for oid in ours:
-        role = by_oid(oid)
-        if role is None or oid in declared:
-            continue
-        grantors = [found for edge in mine if edge.role == oid and (found := own_grantor(edge)) is not None]
-        if grantors and not (role.actor.admin or superuser):
-            not_admin.append(role.name)
-            recorded.append(oid)
-            continue
-        steps += [
-            Step(
-                revoke_membership(role.name, member.name, grantor.name),
-                f"revoking {role.name} from {member.name}",
-            )
-            for grantor in grantors
-        ]
-    return MembershipPlan(tuple(steps), tuple(missing), tuple(not_admin), tuple(recorded))

@@ -1,13 +1,11 @@
-"""Statements that change privileges and roles, composed with ``psycopg.sql`` only."""
+"""Statements that change privileges, composed with ``psycopg.sql`` only."""
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from psycopg import sql
 
-from lakebase_operator.api.access_grant import Privilege
+from lakebase_operator.api.objects import Privilege
 from lakebase_operator.domain.desired import PUBLIC
 from lakebase_operator.domain.privileges import ObjectClass
 
@@ -19,22 +17,55 @@ class Verb(StrEnum):
     REVOKE = "REVOKE"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class ObjectName:
     """An object as a statement names it."""
 
     object_class: ObjectClass
     schema: str | None
     name: str
+    """Of default privileges: the role whose new objects are meant."""
+    detail: str | None = None
+    """Of a routine its argument types, as the server itself has quoted them; of a column the column."""
 
-    def identifier(self) -> sql.Identifier:
+    @property
+    def sort_key(self) -> tuple[str, str, str, str]:
+        """For a stable order."""
+        return (self.object_class.value, self.schema or "", self.name, self.detail or "")
+
+    def identifier(self) -> sql.Composable:
         """Quoted, with its schema where it has one."""
+        match self.object_class:
+            case ObjectClass.LARGE_OBJECT:
+                return sql.Literal(int(self.name))
+            case ObjectClass.PARAMETER:
+                return sql.SQL(".").join(sql.Identifier(part) for part in self.name.split("."))
+            case ObjectClass.ROUTINE:
+                arguments = sql.SQL(f"({self.detail or ''})")
+                return sql.Composed([self._qualified(), arguments])
+            case _:
+                return self._qualified()
+
+    def _qualified(self) -> sql.Identifier:
         return (
             sql.Identifier(self.schema, self.name) if self.schema is not None else sql.Identifier(self.name)
         )
 
+    @property
+    def table(self) -> "ObjectName":
+        """Of a column: its table."""
+        return ObjectName(ObjectClass.TABLE, self.schema, self.name)
+
     def __str__(self) -> str:
-        return f"{self.schema}.{self.name}" if self.schema is not None else self.name
+        where = f"{self.schema}.{self.name}" if self.schema is not None else self.name
+        if self.object_class is ObjectClass.COLUMN:
+            return f"{where}.{self.detail}"
+        if self.object_class is ObjectClass.ROUTINE:
+            return f"{where}({self.detail or ''})"
+        if self.object_class.is_default:
+            what = self.object_class.value.removeprefix("DEFAULT ").lower()
+            return f'new {what} of "{self.name}"' + (f" in {self.schema}" if self.schema else "")
+        return where
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +74,19 @@ class PrivilegeStatement:
 
     verb: Verb
     objects: tuple[ObjectName, ...]
-    """All of one class."""
+    """All of one class. Default privileges are one at a time; columns are those of one table."""
     privileges: tuple[Privilege, ...]
     grantees: tuple[str, ...]
     """Role names, or PUBLIC."""
     acting_as: str | None
     """The role that is set for the statement, so that it is the grantor; None: the operator as it is."""
-    columns: tuple[str, ...] = ()
-    """Of a single table: the privileges are on these only."""
     grant_option: bool = False
+    """WITH GRANT OPTION; of a REVOKE, the grant option only."""
+    text: str = field(init=False, compare=False, repr=False)
+    """The statement itself."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", self._compose().as_string(None))
 
     def halves(self) -> tuple["PrivilegeStatement", ...]:
         """Two smaller statements with the same effect, or none if it cannot be split: how a culprit is found."""
@@ -67,149 +102,49 @@ class PrivilegeStatement:
         return tuple(self._with("objects", (item,)) for item in self.objects) if len(self.objects) > 1 else ()
 
     def _with(self, attribute: str, value: tuple[object, ...]) -> "PrivilegeStatement":
-        fields = {name: getattr(self, name) for name in self.__slots__} | {attribute: value}
-        return PrivilegeStatement(**fields)
+        return replace(self, **{attribute: value})  # type: ignore[arg-type]  # mypy cannot know which field
 
-    def compose(self) -> sql.Composed:
-        """The statement itself."""
-        preposition = sql.SQL("TO") if self.verb is Verb.GRANT else sql.SQL("FROM")
-        names = sql.SQL(", ").join(sql.Identifier(name) for name in self.columns)
-        columns = sql.SQL(" ({})").format(names) if self.columns else sql.SQL("")
-        return sql.SQL("{} {} ON {} {} {} {}{}").format(
-            sql.SQL(self.verb.value),
-            sql.SQL(", ").join(sql.SQL(privilege.value) + columns for privilege in self.privileges),
-            sql.SQL(self.objects[0].object_class.value),
-            sql.SQL(", ").join(item.identifier() for item in self.objects),
-            preposition,
-            sql.SQL(", ").join(role_specification(name) for name in self.grantees),
-            sql.SQL(" WITH GRANT OPTION" if self.grant_option else ""),
+    def _compose(self) -> sql.Composed:
+        first = self.objects[0]
+        object_class = first.object_class
+        columns: sql.Composable = sql.SQL("")
+        if object_class is ObjectClass.COLUMN:
+            names = sql.SQL(", ").join(sql.Identifier(item.detail or "") for item in self.objects)
+            columns = sql.SQL(" ({})").format(names)
+        revoked = self.grant_option and self.verb is Verb.REVOKE
+        return sql.SQL(
+            "{prefix}{verb} {option}{privileges} ON {objects} {preposition} {grantees}{suffix}"
+        ).format(
+            prefix=_default_prefix(first) if object_class.is_default else sql.SQL(""),
+            verb=sql.SQL(self.verb.value),
+            option=sql.SQL("GRANT OPTION FOR " if revoked else ""),
+            privileges=sql.SQL(", ").join(
+                sql.SQL(privilege.value) + columns for privilege in self.privileges
+            ),
+            objects=self._objects(first),
+            preposition=sql.SQL("TO" if self.verb is Verb.GRANT else "FROM"),
+            grantees=sql.SQL(", ").join(role_specification(name) for name in self.grantees),
+            suffix=sql.SQL(" WITH GRANT OPTION" if self.grant_option and not revoked else ""),
         )
 
+    def _objects(self, first: ObjectName) -> sql.Composable:
+        object_class = first.object_class
+        if object_class.is_default:
+            return sql.SQL(object_class.value.removeprefix("DEFAULT "))
+        if object_class is ObjectClass.COLUMN:
+            return sql.SQL("TABLE {}").format(first.table.identifier())
+        names = sql.SQL(", ").join(item.identifier() for item in self.objects)
+        return sql.SQL("{} {}").format(sql.SQL(object_class.value), names)
+
     def __str__(self) -> str:
-        return self.compose().as_string(None)
+        return self.text
+
+
+def _default_prefix(creator: ObjectName) -> sql.Composed:
+    where = sql.SQL(" IN SCHEMA {}").format(sql.Identifier(creator.schema)) if creator.schema else sql.SQL("")
+    return sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}{} ").format(sql.Identifier(creator.name), where)
 
 
 def role_specification(name: str) -> sql.Composable:
     """A grantee: PUBLIC as the keyword, any other name quoted."""
     return sql.SQL("PUBLIC") if name == PUBLIC else sql.Identifier(name)
-
-
-def _option(keyword: str, wanted: bool | None) -> Iterable[sql.Composable]:
-    if wanted is not None:
-        yield sql.SQL(keyword if wanted else f"NO{keyword}")
-
-
-def role_options(
-    *,
-    login: bool | None = None,
-    create_db: bool | None = None,
-    create_role: bool | None = None,
-    bypass_rls: bool | None = None,
-    inherit: bool | None = None,
-    connection_limit: int | None = None,
-    valid_until: str | None = None,
-) -> Sequence[sql.Composable]:
-    """Options of CREATE and ALTER ROLE; what is None is not mentioned.
-
-    Only what changes may be mentioned: a role that is no superuser is refused even for an unchanged
-    ``NOBYPASSRLS`` (https://www.postgresql.org/docs/current/sql-alterrole.html).
-    """
-    options: list[sql.Composable] = [
-        *_option("LOGIN", login),
-        *_option("CREATEDB", create_db),
-        *_option("CREATEROLE", create_role),
-        *_option("BYPASSRLS", bypass_rls),
-        *_option("INHERIT", inherit),
-    ]
-    if connection_limit is not None:
-        options.append(sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(connection_limit)))
-    if valid_until is not None:
-        options.append(sql.SQL("VALID UNTIL {}").format(sql.Literal(valid_until)))
-    return options
-
-
-def create_role(name: str, options: Sequence[sql.Composable]) -> sql.Composed:
-    """``CREATE ROLE``."""
-    return sql.SQL(" ").join([sql.SQL("CREATE ROLE"), sql.Identifier(name), *options])
-
-
-def create_identity_role(name: str, identity: str, schema: str) -> sql.Composed:
-    """A role that a Databricks identity logs in to with OAuth (extension ``databricks_auth``, in ``schema``)."""
-    return sql.SQL("SELECT {}({}, {})").format(
-        sql.Identifier(schema, "databricks_create_role"), sql.Literal(name), sql.Literal(identity)
-    )
-
-
-def alter_role(name: str, options: Sequence[sql.Composable]) -> sql.Composed:
-    """``ALTER ROLE``."""
-    return sql.SQL(" ").join([sql.SQL("ALTER ROLE"), sql.Identifier(name), *options])
-
-
-LIST_PARAMETERS = frozenset(
-    {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
-)
-"""Parameters whose value is a list of names: given as one string, it would become a list of one strange name."""
-
-
-def parameter_values(parameter: str, value: str) -> tuple[str, ...]:
-    """The value of a parameter as PostgreSQL reads it: of a list, its names.
-
-    >>> parameter_values("search_path", '"$user", Sales')
-    ('$user', 'sales')
-    """
-    if parameter.lower() not in LIST_PARAMETERS:
-        return (value,)
-    names = re.findall(r'"(?:[^"]|"")*"|[^\s,"]+', value)
-    unquoted = (name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in names)
-    return tuple(unquoted) or ("",)
-
-
-def set_role_parameter(name: str, parameter: str, value: str) -> sql.Composed:
-    """``ALTER ROLE … SET``. The parameter may have two parts (``extension.parameter``)."""
-    return sql.SQL("ALTER ROLE {} SET {} TO {}").format(
-        sql.Identifier(name),
-        sql.Identifier(*parameter.split(".")),
-        sql.SQL(", ").join(sql.Literal(one) for one in parameter_values(parameter, value)),
-    )
-
-
-def reset_role_parameter(name: str, parameter: str) -> sql.Composed:
-    """``ALTER ROLE … RESET``."""
-    return sql.SQL("ALTER ROLE {} RESET {}").format(
-        sql.Identifier(name), sql.Identifier(*parameter.split("."))
-    )
-
-
-def grant_membership(role: str, member: str, *, admin: bool, inherit: bool, set_: bool) -> sql.Composed:
-    """``GRANT role TO member`` with all three options said (PostgreSQL 16 keeps old ones otherwise)."""
-    return sql.SQL("GRANT {} TO {} WITH ADMIN {}, INHERIT {}, SET {}").format(
-        sql.Identifier(role),
-        sql.Identifier(member),
-        *(sql.SQL(str(flag).upper()) for flag in (admin, inherit, set_)),
-    )
-
-
-def revoke_membership(role: str, member: str, grantor: str) -> sql.Composed:
-    """``REVOKE role FROM member``, of what ``grantor`` gave: PostgreSQL keeps the memberships of several grantors apart."""
-    return sql.SQL("REVOKE {} FROM {} GRANTED BY {}").format(
-        sql.Identifier(role), sql.Identifier(member), sql.Identifier(grantor)
-    )
-
-
-def give_back_membership(role: str, operator_role: str) -> sql.Composed:
-    """End a membership that the operator gave itself. Without GRANTED BY the grantor is that of the GRANT: the operator, or
-    the role through which it has ADMIN option."""
-    return sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(operator_role))
-
-
-def drop_role(name: str) -> sql.Composed:
-    """``DROP ROLE``."""
-    return sql.SQL("DROP ROLE {}").format(sql.Identifier(name))
-
-
-def set_local_role(name: str) -> sql.Composed:
-    """Act as a role until the end of the transaction or ``RESET ROLE``."""
-    return sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(name))
-
-
-RESET_ROLE = sql.SQL("RESET ROLE")

@@ -1,4 +1,4 @@
-"""The operator's view of the cluster: the objects of the four kinds, by the connection that they belong to.
+"""The operator's view of the cluster: the objects of all kinds, those of grants by the connection that they belong to.
 
 It is filled by LIST before the first pass and kept by watch events; a LIST from time to time finds what the watch missed.
 It knows for each connection what changed since its last pass. Status and other echoes of the operator's own writes are
@@ -6,14 +6,23 @@ no change.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
-from lakebase_operator.api import KINDS, AccessGrant, LakebaseConnection, PostgresRole, Resource, UserMapping
+from lakebase_operator.api import (
+    KINDS,
+    AccessGrant,
+    DatabaseCatalog,
+    LakebaseConnection,
+    LakebaseInstance,
+    PostgresRole,
+    Resource,
+    UserMapping,
+)
 from lakebase_operator.api.base import FINALIZER, GROUP, ObjectMeta
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 
@@ -22,12 +31,15 @@ Body = Mapping[str, Any]
 CONNECTION = LakebaseConnection.kind_name
 MODELS: Mapping[str, type[Resource]] = {model.kind_name: model for model in KINDS}
 
+SEPARATE = frozenset({LakebaseInstance.kind_name, DatabaseCatalog.kind_name})
+"""Kinds that no pass over a connection works on: each of their objects is a unit of work of its own."""
 NOTHING: frozenset[ConnectionKey] = frozenset()
 _OWN_ANNOTATIONS = f"{GROUP}/"
 _BROKEN = "Broken"
 
 H = TypeVar("H", bound=Hashable)
 V = TypeVar("V", bound=Hashable)
+R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +110,16 @@ class _Entry:
 
 
 class Catalog:
-    """The view. Not safe for threads: it belongs to the event loop."""
+    """The view. Not safe for threads: it belongs to the event loop.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    on_change
+        Told of each object that came, changed or went, once the view shows it.
+    """
+
+    def __init__(self, on_change: Callable[[ObjectKey], object] = lambda _key: None) -> None:
+        self._on_change = on_change
         self._entries: dict[ObjectKey, _Entry] = {}
         self._of_kind: dict[str, set[ObjectKey]] = {kind: set() for kind in MODELS}
         self._at_home: defaultdict[tuple[ConnectionKey, str], set[ObjectKey]] = defaultdict(set)
@@ -145,6 +164,7 @@ class Catalog:
         homes = self._homes(entry)
         self._unlink(key, entry)
         del self._entries[key]
+        self._on_change(key)
         return self._mark(key, homes | self._homes(entry), full=kind == CONNECTION)
 
     def resync(self, kind: str, namespace: str | None = None) -> "Resync":
@@ -186,6 +206,11 @@ class Catalog:
         """The grants that name the connection, oldest first."""
         return cast("tuple[AccessGrant, ...]", self._select(key, AccessGrant.kind_name))
 
+    def some_grants(self, key: ConnectionKey, some: Iterable[ObjectKey]) -> tuple[AccessGrant, ...]:
+        """Those of ``some`` that are grants and name the connection, in no particular order."""
+        there = self._at_home.get((key, AccessGrant.kind_name), set())
+        return tuple(cast("AccessGrant", self._entries[one].object) for one in some if one in there)
+
     def broken(self, key: ConnectionKey) -> tuple[Broken, ...]:
         """The connection's objects that cannot be read, oldest first; the connection itself may be one."""
         return cast("tuple[Broken, ...]", self._select(key, _BROKEN))
@@ -194,6 +219,13 @@ class Catalog:
         """One object."""
         entry = self._entries.get(key)
         return entry.object if entry is not None else None
+
+    def of_kind(self, model: type[R]) -> tuple[R, ...]:
+        """All objects of a kind that can be read, oldest first."""
+        entries = sorted(
+            (self._entries[key] for key in self._of_kind[model.kind_name]), key=lambda entry: entry.order
+        )
+        return tuple(entry.object for entry in entries if isinstance(entry.object, model))
 
     def status(self, key: ObjectKey) -> dict[str, Any]:
         """The object's status as the API server last gave it; empty if there is none."""
@@ -256,7 +288,10 @@ class Catalog:
             self._unlink(key, old)
         self._entries[key] = new
         self._link(key, new)
-        return self._mark(key, homes | self._homes(new), full=kind == CONNECTION) if changed else NOTHING
+        if not changed:
+            return NOTHING
+        self._on_change(key)
+        return self._mark(key, homes | self._homes(new), full=kind == CONNECTION)
 
     def _mark(
         self, key: ObjectKey, homes: frozenset[ConnectionKey], *, full: bool
@@ -273,6 +308,8 @@ class Catalog:
         A connection also concerns the declarations of its namespace that name none, once it was the last one there.
         """
         namespace = entry.object.metadata.namespace
+        if kind_of(entry.object) in SEPARATE:
+            return NOTHING
         there = frozenset(self._connections.get(namespace) or {ConnectionKey(namespace, "")})
         if entry.home is None:
             return there
@@ -284,6 +321,8 @@ class Catalog:
 
     def _link(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].add(key)
+        if key.kind in SEPARATE:
+            return
         if entry.home is None:
             self._homeless[key.namespace, entry.shelf].add(key)
             return
@@ -295,6 +334,8 @@ class Catalog:
 
     def _unlink(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].discard(key)
+        if key.kind in SEPARATE:
+            return
         if entry.home is None:
             _discard(self._homeless, (key.namespace, entry.shelf), key)
             return
@@ -337,11 +378,17 @@ class Resync:
         self._restored = 0 < self._moment < self._catalog._listed.get((self._kind, self._namespace), 0)
         for body in bodies:
             meta = body["metadata"]
-            self._seen.add(ObjectKey(self._kind, meta["namespace"], meta["name"]))
+            key = ObjectKey(self._kind, meta["namespace"], meta["name"])
+            self._seen.add(key)
+            known = self._catalog.get(key)
             dirty = self._catalog._take(self._kind, body, force=self._restored)
-            if dirty:
-                self._dirty |= dirty
+            self._dirty |= dirty
+            if dirty or (self._kind in SEPARATE and self._is_news(known, key)):
                 self.newest = max(self.newest, _number(meta["resourceVersion"]))
+
+    def _is_news(self, known: CatalogObject | None, key: ObjectKey) -> bool:
+        now = self._catalog.get(key)
+        return now is not None and (known is None or _differs(known, now))
 
     def finish(self) -> frozenset[ConnectionKey]:
         """After the last page. Returns the connections for which something was missed; they need a full pass."""

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,20 +18,15 @@ from lakebase_operator.domain.errors import InvalidError, NotReadyError, Transie
 from lakebase_operator.domain.instance import Credential, Instance, InstanceState
 from lakebase_operator.engine.observer import NullObserver, Observer
 from lakebase_operator.external.databricks import (
-    Auth,
     AutoscalingTarget,
     ControlPlane,
-    OAuthM2M,
     ProvisionedTarget,
     Target,
-    WorkloadIdentity,
-    Workspace,
 )
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts, connect
 from lakebase_operator.reconcilers.timing import observed
-
-SecretValues = Mapping[str, Mapping[str, bytes]]
-"""Secrets of the connection's namespace by name."""
+from lakebase_operator.reconcilers.workspaces import SecretValues as SecretValues  # noqa: PLC0414  # re-exported
+from lakebase_operator.reconcilers.workspaces import Workspaces, secret_text
 
 
 class Login(Protocol):
@@ -147,9 +142,7 @@ class Logins:
     """
 
     def __init__(self, executor: ThreadPoolExecutor, token_path: Path | None) -> None:
-        self._executor = executor
-        self._token_path = token_path
-        self._workspaces: dict[tuple[str, Auth], Workspace] = {}
+        self._workspaces = Workspaces(executor, token_path)
 
     def login(self, spec: LakebaseConnectionSpec, secrets: SecretValues) -> Login:
         """The login that a connection declares.
@@ -160,8 +153,8 @@ class Logins:
             A Secret or a key is missing, or a value cannot be used.
         """
         if spec.auth.password is not None:
-            user = _text(secrets, spec.auth.password.secret_ref.name, "username")
-            password = _text(secrets, spec.auth.password.secret_ref.name, "password")
+            user = secret_text(secrets, spec.auth.password.secret_ref.name, "username")
+            password = secret_text(secrets, spec.auth.password.secret_ref.name, "password")
             host = spec.target.server.host if spec.target.server else spec.host
             if host is None:
                 raise InvalidError(
@@ -169,42 +162,18 @@ class Logins:
                     "spec.host: give the host, since a password login does not ask the Databricks API for it.",
                 )
             return PasswordLogin(user, password, host)
-        return DatabricksLogin(self._workspace(spec, secrets).control_plane(_target(spec)))
-
-    def _workspace(self, spec: LakebaseConnectionSpec, secrets: SecretValues) -> Workspace:
-        auth = self._auth(spec, secrets)
-        if spec.workspace_url is None:
-            raise InvalidError(Reason.INVALID_SPEC, "spec.workspaceURL is needed for OAuth.")
-        key = (spec.workspace_url, auth)
-        if key not in self._workspaces:
-            # A changed secret makes a new workspace; the one with the old secret is of no more use.
-            for old in [known for known in self._workspaces if _replaces(key, known)]:
-                del self._workspaces[old]
-            self._workspaces[key] = Workspace(spec.workspace_url, auth, executor=self._executor)
-        return self._workspaces[key]
-
-    def _auth(self, spec: LakebaseConnectionSpec, secrets: SecretValues) -> Auth:
-        if spec.auth.oauth_m2m is not None:
-            reference = spec.auth.oauth_m2m.client_secret_ref
-            return OAuthM2M(spec.auth.oauth_m2m.client_id, _text(secrets, reference.name, reference.key))
-        if spec.auth.workload_identity is not None:
-            if self._token_path is None:
-                raise InvalidError(
-                    Reason.INVALID_SPEC,
-                    "spec.auth.workloadIdentity: the operator has no projected ServiceAccount token; "
-                    "install it with the chart's workloadIdentity values (LAKEBASE_OPERATOR_TOKEN_PATH).",
-                )
-            return WorkloadIdentity(spec.auth.workload_identity.client_id, self._token_path)
-        raise InvalidError(
-            Reason.INVALID_SPEC, "spec.auth: give one of oauthM2M, workloadIdentity, password."
-        )
+        workspace = self._workspaces.get(spec.workspace_url, spec.auth, secrets)
+        return DatabricksLogin(workspace.control_plane(target_of(spec)))
 
 
-def _replaces(new: tuple[str, Auth], old: tuple[str, Auth]) -> bool:
-    return new[0] == old[0] and new[1].client_id == old[1].client_id and new != old
+def target_of(spec: LakebaseConnectionSpec) -> Target:
+    """What a connection points at in its workspace.
 
-
-def _target(spec: LakebaseConnectionSpec) -> Target:
+    Raises
+    ------
+    InvalidError
+        Nothing there: it points at a server.
+    """
     if spec.target.autoscaling is not None:
         target = spec.target.autoscaling
         return AutoscalingTarget(target.project, target.branch, target.endpoint)
@@ -227,21 +196,6 @@ def secret_names(connection: LakebaseConnection) -> frozenset[str]:
     if spec.tls.ca_ref is not None:
         names.add(spec.tls.ca_ref.name)
     return frozenset(names)
-
-
-def _text(secrets: SecretValues, name: str, key: str) -> str:
-    if name not in secrets:
-        raise NotReadyError(
-            Reason.SECRET_NOT_FOUND, f'There is no Secret "{name}" in this namespace. Create it.'
-        )
-    if key not in secrets[name]:
-        raise NotReadyError(Reason.SECRET_NOT_FOUND, f'The Secret "{name}" has no key "{key}". Add it.')
-    try:
-        return secrets[name][key].decode()
-    except UnicodeDecodeError:
-        raise InvalidError(
-            Reason.INVALID_SPEC, f'The key "{key}" of the Secret "{name}" is not text in UTF-8.'
-        ) from None
 
 
 def server(
@@ -270,7 +224,7 @@ def server(
 
 def _ca_file(reference: SecretKeyRef, secrets: SecretValues) -> str:
     """libpq reads certificates from a file only: one per content, made once."""
-    content = _text(secrets, reference.name, reference.key).encode()
+    content = secret_text(secrets, reference.name, reference.key).encode()
     directory = Path(tempfile.gettempdir()) / f"lakebase-operator-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / f"{hashlib.sha256(content).hexdigest()}.pem"

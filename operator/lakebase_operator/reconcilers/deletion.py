@@ -16,17 +16,16 @@ from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.postgres_role import RoleDeletionPolicy
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
+from lakebase_operator.domain.memberships import loan
 from lakebase_operator.domain.plan import Acting
-from lakebase_operator.domain.roles import RoleState
-from lakebase_operator.domain.statements import (
+from lakebase_operator.domain.role_statements import (
     RESET_ROLE,
     alter_role,
     drop_role,
-    give_back_membership,
-    grant_membership,
     role_options,
     set_local_role,
 )
+from lakebase_operator.domain.roles import RoleState
 from lakebase_operator.engine.catalog import kind_of
 from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.external.postgres.errors import query_error
@@ -159,17 +158,12 @@ class RoleDrop:
         REASSIGN and DROP OWNED need inherited membership; the operator gives it to itself for the transaction. DROP OWNED
         runs only where nothing is owned any more: then it drops privileges, never objects.
         """
-        name, me = state.name, self.operator_role
+        name = state.name
         async with exclusive(connection):
-            borrowed = [name] if not state.actor.inherits else []
-            if heir is not None:
-                target = self.roles.states[heir].actor
-                if not (target.inherits and target.can_set):
-                    borrowed.append(heir)
-            for role in borrowed:
-                # A new owner needs SET, as ALTER … OWNER TO does; the old one does not.
-                borrowing = grant_membership(role, me, admin=False, inherit=True, set_=role == heir)
-                await connection.execute(borrowing)
+            ends = []
+            for begin, end in self._loans(state, heir):
+                await connection.execute(begin)
+                ends.append(end)
             if heir is not None:
                 await connection.execute(
                     sql.SQL("REASSIGN OWNED BY {} TO {}").format(sql.Identifier(name), sql.Identifier(heir))
@@ -177,8 +171,25 @@ class RoleDrop:
             if not await _owns_anything(connection, state.oid):
                 await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
                 await self._revoke_what_others_granted(connection, state)
-            for role in borrowed:
-                await connection.execute(give_back_membership(role, me))
+            for end in ends:
+                await connection.execute(end)
+
+    def _loans(self, state: RoleState, heir: str | None) -> Iterable[tuple[sql.Composed, sql.Composed]]:
+        """Memberships for the length of the transaction: what begins and what ends each."""
+        if not state.actor.inherits:
+            yield self._loan(state, inherit=True)
+        if heir is not None:
+            target = self.roles.states[heir]
+            if not (target.actor.inherits and target.actor.can_set):
+                # A new owner needs SET, as ALTER … OWNER TO does; the old one does not.
+                yield self._loan(target, inherit=True, set_=True)
+
+    def _loan(
+        self, role: RoleState, *, inherit: bool = False, set_: bool = False
+    ) -> tuple[sql.Composed, sql.Composed]:
+        me = self.roles.states[self.operator_role]
+        everybody = self.roles.everybody(superuser=me.superuser)
+        return loan(role, me, self.roles.edges, everybody, inherit=inherit, set_=set_)
 
     async def _revoke_what_others_granted(self, connection: Connection, state: RoleState) -> None:
         """DROP OWNED leaves what the operator itself cannot revoke; each is revoked as its grantor where possible.
@@ -200,18 +211,19 @@ class RoleDrop:
                         await self._as_grantor(connection, grantor, statement)
 
     async def _as_grantor(self, connection: Connection, grantor: RoleState, statement: sql.Composed) -> None:
-        acting, me = grantor.actor.acting, self.operator_role
+        acting = grantor.actor.acting
         if acting is Acting.ITSELF:
             await connection.execute(statement)
             return
+        end: sql.Composed | None = None
         if acting is Acting.ADMIN:
-            borrowing = grant_membership(grantor.name, me, admin=False, inherit=False, set_=True)
-            await connection.execute(borrowing)
+            begin, end = self._loan(grantor, set_=True)
+            await connection.execute(begin)
         await connection.execute(set_local_role(grantor.name))
         await connection.execute(statement)
         await connection.execute(RESET_ROLE)
-        if acting is Acting.ADMIN:
-            await connection.execute(give_back_membership(grantor.name, me))
+        if end is not None:
+            await connection.execute(end)
 
     async def _blocked(self, role: PostgresRole, state: RoleState, error: psycopg.Error) -> None:
         listed = [line.strip() for line in (error.diag.message_detail or "").splitlines() if line.strip()]

@@ -12,9 +12,9 @@ from lakebase_operator.reconcilers.view import Dependent, is_deleting, is_finali
 
 _CARRIED_OUT = frozenset(
     {
-        Reason.NOT_FOUND, Reason.AMBIGUOUS, Reason.UNMAPPED_USERS, Reason.OBJECT_MISSING, Reason.UNGRANTABLE, Reason.UNREVOCABLE, Reason.OBJECT_FAILED, Reason.DRIFT_FOUND,
+        Reason.NOT_FOUND, Reason.AMBIGUOUS, Reason.UNMAPPED_USERS, Reason.OBJECT_MISSING, Reason.UNGRANTABLE, Reason.UNREVOCABLE, Reason.OBJECT_FAILED, Reason.DRIFT_FOUND, Reason.PLANNED,
         Reason.ROLE_MISSING, Reason.ROLE_EXISTS, Reason.IDENTITY_NOT_FOUND, Reason.IDENTITY_MISMATCH,
-        Reason.NOT_ROLE_ADMIN, Reason.PERMISSION_DENIED, Reason.INVALID_SPEC, Reason.RESERVED_NAME,
+        Reason.NOT_ROLE_ADMIN, Reason.MEMBERSHIP_LOOP, Reason.NOT_OWNER, Reason.PERMISSION_DENIED, Reason.INVALID_SPEC, Reason.RESERVED_NAME,
         Reason.CONFLICTING_DECLARATIONS, Reason.DATABASE_NOT_MANAGED, Reason.DATABASE_NOT_FOUND,
     }
 )  # fmt: skip

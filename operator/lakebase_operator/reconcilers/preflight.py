@@ -4,6 +4,7 @@ from lakebase_operator.api import LakebaseConnection
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError
 from lakebase_operator.domain.status import condition
+from lakebase_operator.external.postgres.ledger import VERSION
 from lakebase_operator.external.postgres.roles import Preflight
 from lakebase_operator.reconcilers.report import Report
 
@@ -19,16 +20,17 @@ def check(connection: LakebaseConnection, found: Preflight, report: Report, *, h
     InvalidError
         Something is missing; the message has the statement that gives it.
     """
-    problem = _problem(found, home=home)
-    if problem is None:
+    missing = problem(found, home=home)
+    if missing is None:
         message = f'"{found.role}" has all that it needs.'
         report.fact(connection, condition("PrivilegesSufficient", True, Reason.SUFFICIENT, message))
         return
-    report.fact(connection, condition("PrivilegesSufficient", False, problem.reason, problem.message))
-    raise problem
+    report.fact(connection, condition("PrivilegesSufficient", False, missing.reason, missing.message))
+    raise missing
 
 
-def _problem(found: Preflight, *, home: bool) -> InvalidError | None:
+def problem(found: Preflight, *, home: bool) -> InvalidError | None:
+    """What keeps the operator from working in a database, if anything does."""
     role = f'"{found.role}"'
     if found.major_version < MIN_VERSION:
         return InvalidError(
@@ -64,6 +66,12 @@ def _problem(found: Preflight, *, home: bool) -> InvalidError | None:
             Reason.LEDGER_UNUSABLE,
             f'The schema lakebase_operator in {found.database} belongs to "{found.ledger_owner}", not to {role}. '
             "Use the same identity for every connection to this database, or drop the schema (nothing is revoked by that).",
+        )
+    if found.ledger_version is not None and found.ledger_version > VERSION:
+        return InvalidError(
+            Reason.LEDGER_UNUSABLE,
+            f"The ledger in {found.database} has version {found.ledger_version}, written by a newer operator; this one knows "
+            f"versions up to {VERSION}. Upgrade this operator. Until then nothing is changed.",
         )
     return None
 

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from lakebase_operator.api import AccessGrant, LakebaseConnection, PostgresRole, UserMapping
+from lakebase_operator.api import (
+    AccessGrant,
+    DatabaseCatalog,
+    LakebaseConnection,
+    LakebaseInstance,
+    PostgresRole,
+    UserMapping,
+)
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError
 from lakebase_operator.domain.status import Condition, Verdict, verdict
@@ -12,7 +19,15 @@ from lakebase_operator.engine.catalog import Broken, key_of
 from lakebase_operator.engine.keys import ObjectKey
 from lakebase_operator.external.kube.objects import ObjectEvent
 
-Subject: TypeAlias = LakebaseConnection | PostgresRole | UserMapping | AccessGrant | Broken
+Subject: TypeAlias = (
+    LakebaseConnection
+    | PostgresRole
+    | UserMapping
+    | AccessGrant
+    | LakebaseInstance
+    | DatabaseCatalog
+    | Broken
+)
 
 _SUMMING_UP = frozenset({"Ready", Verdict.RECONCILING.value, Verdict.STALLED.value})
 
@@ -65,6 +80,11 @@ class Report:
         """Everything that is to be written."""
         return tuple(saying for saying in self._sayings.values() if saying.verdict is not None)
 
+    def take(self, other: "Report") -> None:
+        """Say what another report says of objects that this one says nothing of."""
+        for key, saying in other._sayings.items():
+            self._sayings.setdefault(key, saying)
+
     def ready(self, subject: Subject, reason: Reason, message: str) -> None:
         """As declared."""
         self._say(subject, Verdict.READY, reason, message)
@@ -81,6 +101,11 @@ class Report:
         """Not there, for this error."""
         say = self.stalled if isinstance(error, InvalidError) else self.waiting
         say(subject, error.reason, error.message)
+
+    def planned(self, subject: Subject, message: str) -> None:
+        """Whatever was said of it: it waits for the approval of a plan."""
+        saying = self._sayings.setdefault(key_of(subject), Saying(subject))
+        saying.verdict, saying.reason, saying.message = Verdict.RECONCILING, Reason.PLANNED, message
 
     def fact(self, subject: Subject, condition: Condition) -> None:
         """A further condition."""

@@ -1,36 +1,21 @@
 """Roles: those that PostgresRoles declare and those that UserMappings need. Before grants, never in their transaction."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import psycopg
 from psycopg import sql
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from lakebase_operator.api import PostgresRole, UserMapping
+from lakebase_operator.api.lakebase_connection import UnmanagedGrants
 from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.postgres_role import IdentityType
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.api.user_mapping import CreateRole, MappingMode
 from lakebase_operator.domain.errors import InvalidError, LakebaseError
 from lakebase_operator.domain.people import People, RoleNames, fold, resolve_mapping
+from lakebase_operator.domain.role_statements import role_options
 from lakebase_operator.domain.plan import Actor
-from lakebase_operator.domain.roles import (
-    IDENTITY_NAMES,
-    Edge,
-    MembershipPlan,
-    RoleRecord,
-    RoleState,
-    Step,
-    alteration,
-    creation,
-    declared_options,
-    membership_change,
-    settings_change,
-)
-from lakebase_operator.domain.statements import role_options
-from lakebase_operator.external.postgres.errors import is_concurrent_update, query_error
+from lakebase_operator.domain.roles import Step, creation, declared_options, state_as_made
 from lakebase_operator.external.postgres.grants import create_ledger, log_changes
 from lakebase_operator.external.postgres.ledger import (
     creation_note,
@@ -38,45 +23,15 @@ from lakebase_operator.external.postgres.ledger import (
     read_role_records,
     write_role_records,
 )
-from lakebase_operator.external.postgres.roles import Preflight, read_memberships, read_roles
+from lakebase_operator.external.postgres.roles import Preflight, read_memberships
 from lakebase_operator.external.postgres.session import Connection
+from lakebase_operator.reconcilers.known_roles import Roles
 from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.role_changes import RoleChanges
+from lakebase_operator.reconcilers.role_execution import RoleStatements, resource_name
 from lakebase_operator.reconcilers.view import View, is_deleting
 
-
-@dataclass(slots=True)
-class Roles:
-    """The roles of the server during a pass."""
-
-    states: dict[str, RoleState]
-    by_oid: dict[int, RoleState] = field(init=False)
-    oids: dict[str, int] = field(init=False)
-    actors: dict[int, Actor] = field(init=False)
-    """What the operator may do with each."""
-    declared: frozenset[str] = frozenset()
-    """Names of those that a PostgresRole declares which is not being deleted."""
-
-    def __post_init__(self) -> None:
-        self.by_oid = {state.oid: state for state in self.states.values()}
-        self.oids = {name: state.oid for name, state in self.states.items()}
-        self.actors = {state.oid: state.actor for state in self.states.values()}
-
-    @classmethod
-    async def read(cls, connection: Connection) -> "Roles":
-        """All roles, in one statement."""
-        return cls({state.name: state for state in await read_roles(connection)})
-
-    @property
-    def names(self) -> RoleNames:
-        """To find people by."""
-        return RoleNames(self.states)
-
-    def name_of(self, oid: int) -> str | None:
-        """Name by OID; 0 is PUBLIC."""
-        if oid == 0:
-            return "PUBLIC"
-        state = self.by_oid.get(oid)
-        return state.name if state else None
+__all__ = ["Roles", "RolesStep", "may_create", "missing_role"]
 
 
 @dataclass(slots=True)
@@ -87,14 +42,28 @@ class RolesStep:
     preflight: Preflight
     owner: str
     report: Report
-    executed: list[tuple[str, str, str]] = field(default_factory=list)
-    """For the change log: resources, statement, result."""
+    dry: bool = False
+    """Change nothing; note what would be executed."""
+    approved: frozenset[str] | None = None
+    """Execute nothing but these statements; None: anything."""
+    statements: RoleStatements = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.statements = RoleStatements(
+            self.connection, self.preflight.role, self.preflight.superuser, self.dry, self.approved
+        )
+
+    @property
+    def executed(self) -> list[tuple[str, str, str]]:
+        """For the change log: resources, statement, result."""
+        return self.statements.executed
 
     async def run(self, view: View) -> Roles:
         """Create and alter roles; a failure stays with the object that it belongs to."""
         declared = self._without_conflicts(role for role in view.roles if not is_deleting(role))
         mappings = [mapping for mapping in view.mappings if not is_deleting(mapping)]
-        if (declared or any(may_create(mapping) for mapping in mappings)) and not self.preflight.ledger:
+        needed = bool(declared or any(may_create(mapping) for mapping in mappings)) and not self.dry
+        if needed and not self.preflight.ledger:
             await create_ledger(self.connection)
             self.preflight = replace(self.preflight, ledger=True)
         roles = await Roles.read(self.connection)
@@ -102,15 +71,27 @@ class RolesStep:
         names = frozenset(role.role_name for role in declared)
         leaving = {role.role_name for role in view.roles if is_deleting(role)} - names
         forgotten = [oid for oid in records if (name := roles.name_of(oid)) is None or name in leaving]
-        await forget_roles(self.connection, self.owner, forgotten)
+        if not self.dry:
+            await forget_roles(self.connection, self.owner, forgotten)
         created = await self._create_missing(declared, mappings, roles, view.key.namespace)
         if created is not None:
-            roles = await Roles.read(self.connection)
-        await self._make_as_declared(declared, roles, records, created or frozenset())
+            roles = as_if_made(roles, created, declared) if self.dry else await Roles.read(self.connection)
+        roles.edges = await read_memberships(self.connection) if view.roles else ()
+        changes = RoleChanges(self.statements, roles, self.report, *self._scope(view))
+        changed = await changes.run(declared, records, created or frozenset())
         roles.declared = names
+        if self.dry:
+            return roles
+        await write_role_records(self.connection, self.owner, changed)
         if self.preflight.ledger:
             await log_changes(self.connection, self.owner, self.executed)
         return roles
+
+    def _scope(self, view: View) -> tuple[UnmanagedGrants, Sequence[str]]:
+        """What the connection says of undeclared things, and its databases."""
+        if view.connection is None:
+            return UnmanagedGrants(), (self.preflight.database,)
+        return view.connection.spec.unmanaged_grants, view.connection.spec.databases
 
     def _without_conflicts(self, declared: Iterable[PostgresRole]) -> Sequence[PostgresRole]:
         """Of several objects for one role the oldest holds (the view is ordered by age)."""
@@ -176,7 +157,7 @@ class RolesStep:
             for step in creation(name, identity=identity, options=options, auth_schema=schema):
                 first_of_its_own = not made and isinstance(subject, PostgresRole)
                 note = creation_note(self.owner, name, resource) if first_of_its_own else None
-                await self._execute(step, resource, note=note)
+                await self.statements.execute(step, resource, note=note)
                 made = True
         except LakebaseError as error:
             if error.reason is not Reason.ROLE_EXISTS:
@@ -196,159 +177,24 @@ class RolesStep:
                 sql.SQL("CREATE EXTENSION IF NOT EXISTS databricks_auth SCHEMA public").format(),
                 "installing databricks_auth",
             )
-            await self._execute(step, "")
+            await self.statements.execute(step, "")
             self.preflight = replace(self.preflight, databricks_auth="public")
         assert self.preflight.databricks_auth is not None
         return self.preflight.databricks_auth
 
-    # -- altering ------------------------------------------------------------------------------------------------
 
-    async def _make_as_declared(
-        self,
-        declared: Sequence[PostgresRole],
-        roles: Roles,
-        records: Mapping[int, RoleRecord],
-        created: frozenset[str],
-    ) -> None:
-        pending = [role for role in declared if role not in self.report and role.role_name in roles.states]
-        oids = [roles.states[role.role_name].oid for role in pending]
-        edges = await read_memberships(self.connection, oids) if oids else ()
-        edges_of: dict[int, list[Edge]] = defaultdict(list)
-        for edge in edges:
-            edges_of[edge.member].append(edge)
-        changed: list[RoleRecord] = []
-        for role in pending:
-            state = roles.states[role.role_name]
-            before = records.get(state.oid)
-            record = await self._make_one_as_declared(
-                role, state, before, edges_of[state.oid], roles, created
-            )
-            if record is not None and record != before:
-                changed.append(record)
-        await write_role_records(self.connection, self.owner, changed)
+LAST_OID = 2**32 - 1
 
-    async def _make_one_as_declared(
-        self,
-        role: PostgresRole,
-        state: RoleState,
-        before: RoleRecord | None,
-        edges: Sequence[Edge],
-        roles: Roles,
-        created: frozenset[str],
-    ) -> RoleRecord | None:
-        """Returns what the ledger is to say of the role; None: nothing, since it is not taken over."""
-        spec, resource = role.spec, resource_name(role)
-        made = state.name in created or (before is not None and before.created)
-        record = before or RoleRecord(state.oid, resource, made)
-        self.report.fields(role, {"roleName": state.name, "oid": state.oid, "created": made})
-        if not spec.adopt and not made:
-            self.report.stalled(
-                role,
-                Reason.ROLE_EXISTS,
-                f'The role "{state.name}" exists already and spec.adopt is false. Set adopt, or choose another name.',
-            )
-            return before
-        wanted_identity = IDENTITY_NAMES[spec.identity.type] if spec.identity else None
-        if wanted_identity is not None and state.identity != wanted_identity:
-            self.report.stalled(
-                role,
-                Reason.IDENTITY_MISMATCH,
-                f'The role "{state.name}" exists as {state.identity or "a plain role"}, not as {wanted_identity}, so '
-                "OAuth logins of this identity fail. Drop the role; it is then made anew.",
-            )
-            return before
-        memberships = membership_change(
-            spec,
-            state,
-            edges,
-            record.memberships,
-            roles.states.get,
-            roles.by_oid.get,
-            superuser=self.preflight.superuser,
-        )
-        alterations = [
-            *alteration(spec, state),
-            *settings_change(state.name, spec.settings, state.settings, record.settings),
-        ]
-        try:
-            if alterations and not (state.actor.admin or self.preflight.superuser or state.actor.is_operator):
-                raise not_admin(state.name, alterations)
-            for step in (*alterations, *memberships.steps):
-                await self._execute(step, resource)
-        except LakebaseError as error:
-            self.report.failed(role, error)
-            # Some steps may have been taken: what they brought about is ours, and known to be.
-            return RoleRecord(
-                state.oid,
-                resource,
-                made,
-                tuple(sorted({*record.memberships, *memberships.ours})),
-                tuple(sorted({*record.settings, *spec.settings})),
-            )
-        record = RoleRecord(state.oid, resource, made, memberships.ours, tuple(sorted(spec.settings)))
-        self.report.fields(
-            role,
-            {
-                "memberOf": [name for oid in memberships.ours if (name := roles.name_of(oid))],
-                "settings": sorted(spec.settings),
-                "dependencies": [],
-            },
-        )
-        self._conclude(role, state, memberships)
-        return record
 
-    def _conclude(self, role: PostgresRole, state: RoleState, memberships: MembershipPlan) -> None:
-        if memberships.missing_roles:
-            names = ", ".join(memberships.missing_roles)
-            self.report.waiting(
-                role,
-                Reason.ROLE_MISSING,
-                f"spec.memberOf: there is no role {names} yet. It is looked for at every sync.",
-            )
-        elif memberships.not_admin:
-            name = memberships.not_admin[0]
-            self.report.stalled(
-                role,
-                Reason.NOT_ROLE_ADMIN,
-                f'The operator has no ADMIN option on the role "{name}". Somebody who has it must run: '
-                f'GRANT "{name}" TO "{state.name}"; or GRANT "{name}" TO "{self.preflight.role}" WITH ADMIN OPTION.',
-            )
-        else:
-            self.report.ready(role, Reason.SUCCEEDED, f'The role "{state.name}" is as declared.')
-
-    # -- executing -----------------------------------------------------------------------------------------------
-
-    async def _execute(self, step: Step, resource: str, *, note: sql.Composable | None = None) -> None:
-        """Run one statement in a transaction of its own; concurrent changes by others are waited out.
-
-        Parameters
-        ----------
-        note
-            What the ledger is to remember, so that a process that ends right after it knows its own role again. It is
-            sent in one message with the statement, which makes the two one transaction.
-
-        Raises
-        ------
-        LakebaseError
-            The database refuses it.
-        """
-        text = step.statement.as_string(None)
-        statement = step.statement if note is None else sql.SQL("{}; {}").format(step.statement, note)
-        try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(
-                    lambda error: isinstance(error, psycopg.Error) and is_concurrent_update(error)
-                ),
-                stop=stop_after_attempt(5),
-                wait=wait_random_exponential(multiplier=0.05, max=1),
-                reraise=True,
-            ):
-                with attempt:
-                    await self.connection.execute(statement)
-        except psycopg.Error as error:
-            self.executed.append((resource, text, error.sqlstate or "failed"))
-            raise _role_error(error, step) from error
-        self.executed.append((resource, text, "ok"))
+def as_if_made(roles: Roles, made: Iterable[str], declared: Iterable[PostgresRole]) -> Roles:
+    """The roles as they would be: those that a plan makes get OIDs that no role has."""
+    specs = {role.role_name: role.spec for role in declared}
+    states = dict(roles.states)
+    for number, name in enumerate(sorted(made)):
+        oid = LAST_OID - number
+        actor = Actor(oid, name, inherits=False, can_set=False, admin=True, is_operator=False)
+        states[name] = state_as_made(name, specs.get(name), actor)
+    return Roles(states)
 
 
 def may_create(mapping: UserMapping) -> bool:
@@ -362,37 +208,3 @@ def missing_role(mapping: UserMapping, names: RoleNames) -> str | None:
         return None
     found = resolve_mapping(mapping, names)
     return found.wanted if found.state is Reason.NOT_FOUND else None
-
-
-def not_admin(name: str, steps: Sequence[Step]) -> InvalidError:
-    """The operator did not make this role, and PostgreSQL 16 lets only those with ADMIN option alter it."""
-    statements = "; ".join(step.statement.as_string(None) for step in steps)
-    return InvalidError(
-        Reason.NOT_ROLE_ADMIN,
-        f'The role "{name}" was made by somebody else, and the operator has no ADMIN option on it. '
-        f"Somebody who has it must run: {statements}",
-    )
-
-
-def resource_name(subject: PostgresRole | UserMapping) -> str:
-    """As the ledger and the change log name an object."""
-    return f"{subject.kind_name}/{subject.metadata.namespace}/{subject.metadata.name}@{subject.metadata.generation}"
-
-
-def _role_error(error: psycopg.Error, step: Step) -> LakebaseError:
-    text = error.diag.message_primary or ""
-    if error.sqlstate == "42710":
-        return InvalidError(Reason.ROLE_EXISTS, f"{step.doing}: the role exists already.")
-    if error.sqlstate == "22023" and "Identity not found" in text:
-        return InvalidError(
-            Reason.IDENTITY_NOT_FOUND,
-            f"{step.doing}: Databricks knows no identity of this kind and name. Check the spelling, and that it is in "
-            "this workspace.",
-        )
-    if error.sqlstate in _USERS_TO_CHANGE or text.startswith("unrecognized configuration parameter"):
-        return InvalidError(Reason.INVALID_SPEC, f"{step.doing[:1].upper()}{step.doing[1:]} failed: {text}.")
-    return query_error(error, doing=step.doing)
-
-
-_USERS_TO_CHANGE = frozenset({"0LP01", "22023", "2BP01"})
-"""A membership that would be a circle; a value that a parameter cannot have; ADMIN that somebody has used."""

@@ -1,18 +1,16 @@
 """Durations, pauses, and how long requests take."""
 
 import random
-import re
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from lakebase_operator.api.durations import seconds as seconds  # noqa: PLC0414  # re-exported
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.engine.observer import Observer
 
 T = TypeVar("T")
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 @dataclass(slots=True)
@@ -32,11 +30,6 @@ class Pauses:
     def reset(self) -> None:
         """Things went well."""
         self._step = 0
-
-
-def seconds(duration: str) -> float:
-    """A duration of the API, such as ``1h30m``, in seconds."""
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
 
 
 def jittered(interval: float) -> float:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lakebase_operator.api import AccessGrant, LakebaseConnection, PostgresRole, UserMapping
+from lakebase_operator.api import AccessGrant, LakebaseConnection, PostgresRole, Resource, UserMapping
 from lakebase_operator.api.base import ANNOTATION_ABANDON, FINALIZER
 from lakebase_operator.api.lakebase_connection import NamespacesFrom
 from lakebase_operator.engine.catalog import Broken
-from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 
 Dependent: TypeAlias = PostgresRole | UserMapping | AccessGrant
 
@@ -25,6 +25,17 @@ class View:
     broken: tuple[Broken, ...]
     refused: tuple[Dependent, ...]
     """From namespaces that the connection does not allow. They declare nothing."""
+    narrow: bool = False
+    """Of the AccessGrants, ``grants`` has only those that have changed since the last pass."""
+    changed: frozenset[ObjectKey] = frozenset()
+    """With ``narrow``: these, and those that are gone since."""
+    others: int = 0
+    """With ``narrow``: how many AccessGrants there are besides."""
+
+    @property
+    def grant_count(self) -> int:
+        """How many AccessGrants use the connection and stay."""
+        return self.others + sum(not is_deleting(one) for one in self.grants)
 
     @property
     def dependents(self) -> tuple[Dependent, ...]:
@@ -32,17 +43,17 @@ class View:
         return self.roles + self.mappings + self.grants
 
 
-def is_deleting(obj: LakebaseConnection | Dependent | Broken) -> bool:
+def is_deleting(obj: Resource | Broken) -> bool:
     """Whether the object is on its way out."""
     return obj.metadata.deletion_timestamp is not None
 
 
-def is_finalized(obj: LakebaseConnection | Dependent | Broken) -> bool:
+def is_finalized(obj: Resource | Broken) -> bool:
     """Whether the operator still has a say in its deletion."""
     return FINALIZER in obj.metadata.finalizers
 
 
-def is_abandoned(obj: LakebaseConnection | Dependent | Broken) -> bool:
+def is_abandoned(obj: Resource | Broken) -> bool:
     """Whether a person wants it gone without cleaning up."""
     return obj.metadata.annotations.get(ANNOTATION_ABANDON) == "true"
 

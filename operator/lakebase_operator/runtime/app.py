@@ -9,15 +9,20 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from lakebase_operator import __version__
+from lakebase_operator.api import LakebaseInstance
 from lakebase_operator.engine.catalog import Catalog
 from lakebase_operator.engine.clock import Clock, SystemClock
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
+from lakebase_operator.engine.object_runner import ObjectRunner
 from lakebase_operator.engine.queue import Backoff, WorkQueue
+from lakebase_operator.engine.relations import concerned, connections_of
 from lakebase_operator.engine.runner import Reconciler, Runner
 from lakebase_operator.external.kube.client import KubeClient
+from lakebase_operator.external.kube.events import EventRecorder
 from lakebase_operator.external.kube.leader import Leadership, LeaseTimes
 from lakebase_operator.external.kube.objects import KubeObjects
 from lakebase_operator.external.kube.status_writer import StatusWriter
+from lakebase_operator.reconcilers import build_objects
 from lakebase_operator.reconcilers.services import Services
 from lakebase_operator.runtime import handlers
 from lakebase_operator.runtime.feed import Feed
@@ -54,9 +59,14 @@ class Operator:
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings
-        self.catalog = Catalog()
+        self.catalog = Catalog(self._changed)
         self.clock = clock or SystemClock()
         self.queue: WorkQueue[ConnectionKey] = WorkQueue(
+            self.clock,
+            debounce=settings.debounce_seconds,
+            backoff=Backoff(settings.retry_base_seconds, settings.retry_cap_seconds),
+        )
+        self.objects: WorkQueue[ObjectKey] = WorkQueue(
             self.clock,
             debounce=settings.debounce_seconds,
             backoff=Backoff(settings.retry_base_seconds, settings.retry_cap_seconds),
@@ -69,6 +79,7 @@ class Operator:
         self._feed = Feed(self.catalog, self.queue)
         self._leadership: Leadership | None = None
         self._runner: Runner | None = None
+        self._object_runner: ObjectRunner | None = None
         self._synchroniser: Synchroniser | None = None
         self.probes = Probes(
             live={"workers": self._workers_live, "watches": self._watches_live},
@@ -130,7 +141,10 @@ class Operator:
             namespaces=settings.watch_namespaces,
             interval=settings.resync_seconds,
         )
-        reconciler = self._build_reconciler(self._services(kube))
+        events = EventRecorder(kube)
+        services = self._services(kube, events)
+        reconciler = self._build_reconciler(services)
+        object_reconciler = build_objects(services)
         runner = Runner(
             self.queue,
             self.catalog,
@@ -143,38 +157,48 @@ class Operator:
         registry = handlers.build_registry(
             self._feed, synchroniser, secrets if settings.watch_secrets else None, client.access
         )
-        async with aclosing(reconciler):
+        object_runner = ObjectRunner(self.objects, object_reconciler, self.clock)
+        async with aclosing(reconciler), aclosing(object_reconciler):
             if not await _unless(stop, synchroniser.prime()):
                 return
             logger.info("Version %s works on %d objects", __version__, len(self.catalog))
             self._feed.full(self.catalog.connection_keys())
             duties: dict[str, Coroutine[Any, Any, None]] = {
                 "runner": runner.run(),
+                "objects": object_runner.run(),
                 "lists": synchroniser.run(),
                 "secrets": secrets.run(kube),
+                "events": events.run(),
                 "watches": handlers.watch(registry, settings.watch_namespaces, restore_signals),
             }
             if self._leadership is not None:
                 duties["leadership"] = self._leadership.lost()
-            await self._until(stop, duties, runner)
+            await self._until(stop, duties, runner, object_runner, events)
 
     async def _until(
-        self, stop: asyncio.Event, duties: dict[str, Coroutine[Any, Any, None]], runner: Runner
+        self,
+        stop: asyncio.Event,
+        duties: dict[str, Coroutine[Any, Any, None]],
+        runner: Runner,
+        object_runner: ObjectRunner,
+        events: EventRecorder,
     ) -> None:
         """Do all duties until ``stop`` is set or one of them ends, which only an error makes it do."""
         tasks = [asyncio.create_task(duty, name=name) for name, duty in duties.items()]
         stopped = asyncio.create_task(stop.wait(), name="stop")
-        self._runner = runner
+        self._runner, self._object_runner = runner, object_runner
         self.primed.set()
         try:
             done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.primed.clear()
-            self._runner = None
+            self._runner = self._object_runner = None
             # The watches and the Lease live on while the last passes end, but a process that has lost its Lease stops at once.
             grace = 0.0 if self._standing_by else self.settings.shutdown_grace_seconds
             self.queue.close()
+            self.objects.close()
             await runner.stop(grace)
+            await events.drain(grace)
             for task in [*tasks, stopped]:
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
@@ -195,7 +219,7 @@ class Operator:
             ),
         )
 
-    def _services(self, kube: KubeObjects) -> Services:
+    def _services(self, kube: KubeObjects, events: EventRecorder) -> Services:
         return Services(
             catalog=self.catalog,
             kube=kube,
@@ -204,20 +228,29 @@ class Operator:
                 lambda kind, namespace, name: self.catalog.status(ObjectKey(kind, namespace, name)),
                 self.clock.now,
                 on_written=self.metrics.status_written,
+                record=events.record,
                 parallel=self.settings.status_writes,
             ),
             settings=self.settings,
             clock=self.clock,
             observer=self.metrics,
             hide=self._redactor.hide,
+            wake=self._feed.full,
         )
+
+    def _changed(self, key: ObjectKey) -> None:
+        """The view shows a change: have the objects looked at that it concerns beside the connections' own declarations."""
+        for one in concerned(self.catalog, key):
+            self.objects.add(one)
+        if key.kind == LakebaseInstance.kind_name:
+            self._feed.full(connections_of(self.catalog, key))
 
     @property
     def _standing_by(self) -> bool:
         return self._leadership is not None and not self._leadership.leading
 
     def _workers_live(self) -> bool:
-        return self._runner is None or self._runner.healthy
+        return all(one is None or one.healthy for one in (self._runner, self._object_runner))
 
     def _watches_live(self) -> bool:
         return self._synchroniser is None or not self._synchroniser.canary.lost

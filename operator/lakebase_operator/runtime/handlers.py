@@ -24,7 +24,7 @@ def build_registry(
     secrets: SecretWatch | None,
     access: Callable[[], Awaitable[Access]],
 ) -> kopf.OperatorRegistry:
-    """Handlers for the four kinds, for labelled Secrets, and for logging in.
+    """Handlers for all kinds, for labelled Secrets, and for logging in.
 
     Parameters
     ----------

@@ -6,7 +6,9 @@ from Lakebase, besides what nobody outside can know:
 - Nothing survives a restart, and nothing is encrypted but the way to the client.
 - A child branch gets the data of its source as they are when its endpoint is made, not when the branch is.
 - The password of a role is not revealed but set anew, as PostgreSQL keeps only its verifier.
-- No Unity Catalog, synced tables, snapshots, Data API, connection pooling or read-only computes.
+- Of Unity Catalog there are only the names of the catalogs that databases are registered as.
+- Read-only endpoints are listed, and lead to the read-write compute.
+- No synced tables, snapshots, Data API or connection pooling.
 - Roles and databases made in SQL appear in the API, without being able to fail there.
 - `databricks_auth` is a stand-in written in PL/pgSQL; a database that was made with plain CREATE DATABASE gets it with
   `CREATE EXTENSION databricks_auth`, but neither the event triggers nor the reader and writer roles.

@@ -11,6 +11,7 @@ import psycopg
 from aiohttp import web
 
 from lakebase_sandbox.simulator.caller import CALLER
+from lakebase_sandbox.simulator.catalogs_api import CatalogsApi
 from lakebase_sandbox.simulator.database_api import DatabaseApi
 from lakebase_sandbox.simulator.directory import Entry
 from lakebase_sandbox.simulator.errors import (
@@ -18,6 +19,7 @@ from lakebase_sandbox.simulator.errors import (
     bad_request,
     invalid,
     no_api,
+    not_enabled,
     permission_denied,
     unauthenticated,
 )
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+LAKEBASE_PATHS = ("/api/2.0/postgres/", "/api/2.0/database/")
 _PROJECT = re.compile(r"(?:^|/)(?:projects|database-projects)/([^/]+)(?:/branches/([^/]+))?")
 _INSTANCE = re.compile(r"(?:^|/)(?:instances|database-instances)/([^/]+)")
 
@@ -50,6 +53,8 @@ def workspace_app(workspace: Workspace) -> web.Application:
                 faults = _faults(workspace, request, body)
                 for fault in faults:
                     await fault.before_api_request()
+                if workspace.faults.not_enabled and request.path.startswith(LAKEBASE_PATHS):
+                    raise not_enabled()
                 request[CALLER] = _caller(workspace, request)
                 _check_permission(workspace, request[CALLER], faults)
             return await handler(request)
@@ -84,6 +89,7 @@ def workspace_app(workspace: Workspace) -> web.Application:
         PermissionsApi(workspace.access),
         computes,
         PostgresRolesApi(workspace, computes),
+        CatalogsApi(workspace),
         database,
     ):
         app.add_routes(api.routes())

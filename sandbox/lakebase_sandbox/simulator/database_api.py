@@ -33,6 +33,7 @@ from lakebase_sandbox.simulator.workspace import Workspace, is_gone
 BASE = "/api/2.0/database"
 INSTANCE = f"{BASE}/instances/{{instance}}"
 
+MOST_INSTANCES = 10
 _NAME = re.compile(r"^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$")
 _CAPACITIES = ("CU_1", "CU_2", "CU_4", "CU_8")
 _SUPERUSER = "DATABRICKS_SUPERUSER"
@@ -124,13 +125,20 @@ class DatabaseApi:
             raise invalid(f"Field name must match pattern {_NAME.pattern}, got '{name}'.")
         if name in self._workspace.instances:
             raise already_exists("database instance")
+        self._workspace.faults.refuse_if_full("database instance")
+        if len(self._workspace.instances) >= MOST_INSTANCES:
+            raise ApiError(
+                400, "QUOTA_EXCEEDED", f"The workspace has {MOST_INSTANCES} database instances already."
+            )
         spec = _checked({k: v for k, v in body.items() if k in _UPDATABLE})
         caller = request[CALLER]
-        instance = Instance(name=name, creator=caller.identity.name, spec=spec)
+        instance = Instance(name=name, creator=caller.identity.name, spec=spec, effective=spec)
         self._workspace.instances[name] = instance
         self._workspace.access.create(INSTANCES, name, caller)
         target = ProvisionedTarget(
-            name=name, instance=name, enable_pg_native_login=bool(spec.get("enable_pg_native_login"))
+            name=self._workspace.free_target_name(name),
+            instance=name,
+            enable_pg_native_login=bool(spec.get("enable_pg_native_login")),
         )
         task = asyncio.create_task(self._start_instance(target, caller))
         self._starting.add(task)
@@ -156,6 +164,13 @@ class DatabaseApi:
             else:
                 spec.pop(field, None)
         updated = replace(instance, spec=_checked(spec))
+        native_login = "enable_pg_native_login"
+        effective = {k: v for k, v in instance.effective.items() if k in _RESIZING} | {
+            k: v for k, v in updated.spec.items() if k not in _RESIZING
+        }
+        if native_login in fields and self._workspace.faults.ignores_native_login():
+            effective[native_login] = bool(instance.effective.get(native_login))
+        updated = replace(updated, effective=effective)
         self._workspace.instances[instance.name] = updated
         await self._act(updated, fields)
         return web.json_response(self._to_json(updated, with_tags=True))
@@ -164,7 +179,9 @@ class DatabaseApi:
         target = self._workspace.instance_target(instance.name)
         if target is None:
             raise ApiError(400, "INVALID_STATE", "The instance is still being created.")
-        target.enable_pg_native_login = bool(instance.spec.get("enable_pg_native_login"))
+        target.enable_pg_native_login = bool(instance.effective.get("enable_pg_native_login"))
+        if _RESIZING & set(changed):
+            target.when_available(lambda: self._resize(instance.name))
         if "stopped" in changed:
             stop = bool(instance.spec.get("stopped"))
             if stop and target.state is not TargetState.STOPPED:
@@ -173,6 +190,14 @@ class DatabaseApi:
                 await target.set_state(TargetState.STARTING)
         elif _RESIZING & set(changed) and target.state is TargetState.AVAILABLE:
             await target.set_state(TargetState.UPDATING, passing=True)
+
+    def _resize(self, name: str) -> None:
+        """A change of the size takes effect at a restart."""
+        instance = self._workspace.instances.get(name)
+        if instance is not None:
+            sizes = {k: v for k, v in instance.spec.items() if k in _RESIZING}
+            effective = {k: v for k, v in instance.effective.items() if k not in _RESIZING} | sizes
+            self._workspace.instances[name] = replace(instance, effective=effective)
 
     async def _delete(self, request: web.Request) -> web.Response:
         instance = self._instance(request, Level.CAN_MANAGE)
@@ -268,7 +293,7 @@ class DatabaseApi:
     def _to_json(self, instance: Instance, *, with_tags: bool = False) -> dict[str, Any]:
         """An instance; what can only be put in is answered under `effective_…`."""
         target = self._workspace.instance_target(instance.name)
-        spec = {**_DEFAULTS, **instance.spec}
+        spec, effective = {**_DEFAULTS, **instance.spec}, {**_DEFAULTS, **instance.effective}
         stopped = target is not None and target.state is TargetState.STOPPED
         body: dict[str, Any] = {
             "name": instance.name,
@@ -276,18 +301,20 @@ class DatabaseApi:
             "creator": instance.creator,
             "creation_time": whole_seconds(instance.creation_time),
             "capacity": spec["capacity"],
-            "effective_capacity": spec["capacity"],
-            "effective_enable_pg_native_login": spec["enable_pg_native_login"],
-            "effective_enable_readable_secondaries": spec["enable_readable_secondaries"],
-            "effective_node_count": spec["node_count"],
-            "effective_retention_window_in_days": spec["retention_window_in_days"],
+            "effective_capacity": effective["capacity"],
+            "effective_enable_pg_native_login": effective["enable_pg_native_login"],
+            "effective_enable_readable_secondaries": effective["enable_readable_secondaries"],
+            "effective_node_count": effective["node_count"],
+            "effective_retention_window_in_days": effective["retention_window_in_days"],
             "effective_stopped": stopped,
             "pg_version": f"PG_VERSION_{16 if target is None else target.settings.postgres_version}",
             "state": "STARTING" if target is None else target.state.value,
         }
         if target is not None:
             body["read_write_dns"] = target.host
-        if policy := spec.get("usage_policy_id"):
+            if effective["enable_readable_secondaries"] and effective["node_count"] > 1:
+                body["read_only_dns"] = target.host
+        if policy := effective.get("usage_policy_id"):
             body["effective_usage_policy_id"] = policy
         if tags := spec.get("custom_tags"):
             body["effective_custom_tags"] = tags

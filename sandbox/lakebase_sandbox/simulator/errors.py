@@ -85,17 +85,30 @@ def protected(message: str) -> ApiError:
                 "reason": "RESOURCE_CONFLICT",
                 "metadata": {"declarative_context": "MANAGED_BY_PARENT"},
             },
-            {
-                "@type": "type.googleapis.com/google.rpc.RequestInfo",
-                "request_id": secrets.token_hex(16),
-                "serving_data": "",
-            },
+            _request_info(),
         ],
     )
 
 
+def _request_info() -> dict[str, Any]:
+    return {
+        "@type": "type.googleapis.com/google.rpc.RequestInfo",
+        "request_id": secrets.token_hex(16),
+        "serving_data": "",
+    }
+
+
 def already_exists(kind: str, where: str = "") -> ApiError:
     return ApiError(409, "ALREADY_EXISTS", f"{kind} with such id already exists{where}")
+
+
+def limit_reached(message: str) -> ApiError:
+    """A limit of the workspace; which code it has is not documented."""
+    return ApiError(400, "RESOURCE_LIMIT_EXCEEDED", message, details=[_request_info()])
+
+
+def not_enabled() -> ApiError:
+    return ApiError(403, "FEATURE_DISABLED", "Lakebase is not enabled in this workspace.")
 
 
 def conflicting_operations() -> ApiError:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lakebase_sandbox.simulator.errors import ApiError
+from lakebase_sandbox.simulator.errors import ApiError, limit_reached
 
 RETRY_AFTER_SECONDS = 1
 UNRESOLVABLE_HOST = "ep-gone.database.invalid"  # RFC 2606: .invalid never resolves
@@ -46,6 +46,12 @@ class Faults:
         http: what API requests about the target answer.
         http_delay_seconds: pause before the answer to an API request about the target.
         missing: rights the operator is deprived of.
+
+    Of the workspace only:
+        capacity_limit: nothing new can be made.
+        not_enabled: the workspace does not offer Lakebase.
+        stuck_starting: what starts does not come up.
+        ignored_native_logins: so many of the next changes of native login are accepted and not carried out.
     """
 
     refuse: bool = False
@@ -57,6 +63,22 @@ class Faults:
     http: HttpFault | None = None
     http_delay_seconds: float = 0.0
     missing: set[MissingRight] = field(default_factory=set)
+    capacity_limit: bool = False
+    not_enabled: bool = False
+    stuck_starting: bool = False
+    ignored_native_logins: int = 0
+
+    def ignores_native_login(self) -> bool:
+        """Whether this change of native login is one that is not carried out."""
+        if self.ignored_native_logins:
+            self.ignored_native_logins -= 1
+            return True
+        return False
+
+    def refuse_if_full(self, kind: str) -> None:
+        """Raise the limit error where nothing new can be made."""
+        if self.capacity_limit:
+            raise limit_reached(f"The workspace has reached its maximum for this kind: {kind}.")
 
     async def before_api_request(self) -> None:
         """Do to an API request what is to be done to it.
@@ -94,7 +116,8 @@ _HTTP_ERRORS: dict[int, Callable[[], ApiError]] = {
     504: lambda: ApiError(504, "DEADLINE_EXCEEDED", "The request took too long."),
 }
 
-HTTP_FAULTS = ("http", "slow")
+WORKSPACE_ONLY_FAULTS = ("capacity-limit", "not-enabled", "stuck-starting", "ignore-native-login")
+WORKSPACE_FAULTS = ("http", "slow", *WORKSPACE_ONLY_FAULTS)
 
 # name -> how it is written, for people
 USAGE = {
@@ -107,6 +130,10 @@ USAGE = {
     "slow-sql": "slow-sql MILLISECONDS",
     "wrong-host": "wrong-host",
     "missing-right": f"missing-right {'|'.join(MissingRight)}",
+    "capacity-limit": "capacity-limit",
+    "not-enabled": "not-enabled",
+    "stuck-starting": "stuck-starting",
+    "ignore-native-login": "ignore-native-login COUNT",
 }
 
 
@@ -151,6 +178,14 @@ def _set(faults: Faults, name: str, args: Sequence[str]) -> None:
             faults.wrong_host = True
         case "missing-right":
             faults.missing.add(MissingRight(args[0]))
+        case "capacity-limit":
+            faults.capacity_limit = True
+        case "not-enabled":
+            faults.not_enabled = True
+        case "stuck-starting":
+            faults.stuck_starting = True
+        case "ignore-native-login":
+            faults.ignored_native_logins = _count(args[0])
 
 
 def _count(text: str) -> int:

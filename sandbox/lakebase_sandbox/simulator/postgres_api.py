@@ -140,6 +140,7 @@ class PostgresApi:
 
     async def _create_project(self, request: web.Request) -> web.Response:
         project_id = _new_id(request, "project_id")
+        self._workspace.faults.refuse_if_full("project")
         name = f"projects/{project_id}"
         if name in self._workspace.projects:
             raise already_exists("project", " in the workspace")
@@ -149,15 +150,25 @@ class PostgresApi:
         if pg_version not in {16, 18}:
             raise invalid(f"pg_version {pg_version} is not supported.")
         caller = request[CALLER]
+        first = {
+            **_size_of(spec.get("default_endpoint_settings")),
+            **(body.get("initial_endpoint_spec") or {}),
+        }
+        _check_size(first)
 
         async def work() -> dict[str, Any]:
             target = AutoscalingTarget(
-                name=project_id,
+                name=self._workspace.free_target_name(project_id),
                 project=project_id,
                 postgres_version=pg_version,
                 enable_pg_native_login=bool(spec.get("enable_pg_native_login")),
             )
-            await self._workspace.add_target(target, creator=caller)
+            held = self._workspace.faults.stuck_starting
+            running = await self._workspace.add_target(target, creator=caller)
+            if held:
+                await running.set_state(TargetState.INIT, passing=True)
+            endpoint = self._workspace.endpoints[running.resource]
+            self._workspace.endpoints[endpoint.name] = replace(endpoint, spec=first)
             project = replace(self._workspace.projects[name], spec=spec)
             self._workspace.projects[name] = project
             return self._project_json(project)
@@ -176,6 +187,9 @@ class PostgresApi:
         spec = masked_update(project.spec, new, mask, _PROJECT_FIELDS)
 
         async def work() -> dict[str, Any]:
+            native_login = "enable_pg_native_login"
+            if native_login in new and self._workspace.faults.ignores_native_login():
+                spec[native_login] = bool(project.spec.get(native_login))
             updated = replace(project, spec=spec, update_time=now())
             self._workspace.projects[project.name] = updated
             for target in self._workspace.project_targets(project.project_id):
@@ -230,6 +244,7 @@ class PostgresApi:
     async def _create_branch(self, request: web.Request) -> web.Response:
         project = self._project(request, Level.CAN_MANAGE)
         branch_id = _new_id(request, "branch_id")
+        self._workspace.faults.refuse_if_full("branch")
         if f"{project.name}/branches/{branch_id}" in self._workspace.branches:
             raise already_exists("branch")
         spec = await _spec(request)
@@ -314,7 +329,10 @@ class PostgresApi:
     async def _create_endpoint(self, request: web.Request) -> web.Response:
         branch = self.branch(request, Level.CAN_MANAGE, as_collection=True)
         endpoint_id = _new_id(request, "endpoint_id")
-        spec = await _spec(request)
+        self._workspace.faults.refuse_if_full("compute")
+        project = self._workspace.projects[branch.parent]
+        spec = {**_size_of(project.spec.get("default_endpoint_settings")), **await _spec(request)}
+        _check_size(spec)
         kind = spec.get("endpoint_type")
         if kind not in {READ_WRITE, READ_ONLY}:
             raise required("endpoint.spec.endpoint_type")
@@ -340,7 +358,7 @@ class PostgresApi:
             raise bad_request("the source branch has no compute to copy from")
         settings = replace(
             source.settings,
-            name=f"{branch.project_id}-{branch.branch_id}",
+            name=self._workspace.free_target_name(f"{branch.project_id}-{branch.branch_id}"),
             branch=branch.branch_id,
             endpoint=endpoint_id,
         )
@@ -350,6 +368,7 @@ class PostgresApi:
         endpoint = self._changeable_endpoint(request)
         new = await _spec(request)
         spec = masked_update(endpoint.spec, new, request.query.get("update_mask"), _ENDPOINT_FIELDS)
+        _check_size(spec)
 
         async def work() -> dict[str, Any]:
             target = self._workspace.branch_target(endpoint.parent)
@@ -456,6 +475,29 @@ class PostgresApi:
 
     def _start(self, resource: str, kind: str, scope: str, work: Any) -> web.Response:
         return web.json_response(self._workspace.operations.start(resource, kind, scope, work))
+
+
+def _size_of(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What of a project's default settings goes for a new endpoint."""
+    names = {
+        "autoscaling_limit_min_cu",
+        "autoscaling_limit_max_cu",
+        "no_suspension",
+        "suspend_timeout_duration",
+    }
+    return {name: value for name, value in (settings or {}).items() if name in names}
+
+
+def _check_size(spec: Mapping[str, Any]) -> None:
+    least, most = spec.get("autoscaling_limit_min_cu", 1.0), spec.get("autoscaling_limit_max_cu", 1.0)
+    if not 0.5 <= least <= most <= 64 or most - least > 16:
+        raise invalid(
+            "The compute's limits must be between 0.5 and 64 CU, the largest at most 16 above the least."
+        )
+    if timeout := spec.get("suspend_timeout_duration"):
+        match = _DURATION.match(timeout)
+        if match is None or not 60 <= float(match[1]) <= 604800:
+            raise invalid("Field 'suspend_timeout_duration' must be between 60s and 604800s.")
 
 
 async def _spec(request: web.Request) -> Mapping[str, Any]:

@@ -96,9 +96,12 @@ def endpoint_json(endpoint: Endpoint, target: Target | None) -> dict[str, Any]:
         **{k: v for k, v in _given(endpoint.spec).items() if k not in {"disabled", "no_suspension"}},
     }
     if target is not None:
-        host = "host" if endpoint.type == READ_WRITE else "read_only_host"
-        status["hosts"] = {host: target.host}
+        status["hosts"] = {"host": target.host}
+        if endpoint.type != READ_WRITE:
+            status["hosts"]["read_only_host"] = target.host
         status["last_active_time"] = timestamp(target.last_active)
+    if endpoint.spec.get("no_suspension"):
+        del status["suspend_timeout_duration"]
     if endpoint.is_reconciling:
         status["pending_state"] = status["current_state"]
     return {

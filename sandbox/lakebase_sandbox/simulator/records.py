@@ -106,13 +106,26 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A provisioned instance; `spec` holds the input fields as they were last given."""
+    """A provisioned instance; `spec` holds the input fields as they were last given, `effective` what came of them."""
 
     name: str
     creator: str
     spec: Mapping[str, Any] = field(default_factory=dict)
+    effective: Mapping[str, Any] = field(default_factory=dict)
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
     creation_time: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """A database registered in Unity Catalog; `source` is the full name of its branch, or its instance's name."""
+
+    name: str
+    source: str
+    database: str
+    of_branch: bool
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    create_time: datetime = field(default_factory=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from lakebase_sandbox.postgres import OPERATOR, IdentityKind
 from lakebase_sandbox.simulator.admin import admin_app
 from lakebase_sandbox.simulator.api import workspace_app
 from lakebase_sandbox.simulator.directory import Entry, kind_of
-from lakebase_sandbox.simulator.faults import HTTP_FAULTS, Faults, set_fault
+from lakebase_sandbox.simulator.faults import WORKSPACE_FAULTS, WORKSPACE_ONLY_FAULTS, Faults, set_fault
 from lakebase_sandbox.simulator.settings import FederationPolicy, SimulatorSettings, TargetSettings
 from lakebase_sandbox.simulator.target import Target, TargetState
 from lakebase_sandbox.simulator.workspace import Workspace
@@ -149,14 +149,19 @@ class LakebaseSimulator:
         await found.set_state(TargetState[name])
 
     async def fault(self, target: str, name: str, *args: str | int) -> None:
-        """Switch a fault on (see `faults.USAGE`), for one target or, for HTTP faults, for `all`.
+        """Switch a fault on (see `faults.USAGE`), for one target or for `all`: HTTP faults and some others then concern the
+        whole workspace.
 
         Raises:
             LookupError: no such target.
             ValueError: no such fault, or arguments that do not fit.
         """
         words = [str(arg) for arg in args]
-        if target == ALL_TARGETS and name in HTTP_FAULTS:
+        if target != ALL_TARGETS and name in WORKSPACE_ONLY_FAULTS:
+            raise ValueError(
+                f"the fault '{name}' concerns the whole workspace: its target is '{ALL_TARGETS}'"
+            )
+        if target == ALL_TARGETS and name in WORKSPACE_FAULTS:
             set_fault(self.workspace.faults, name, words)
             return
         targets = list(self.targets.values()) if target == ALL_TARGETS else [self.target(target)]

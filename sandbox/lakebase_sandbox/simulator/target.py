@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -70,6 +71,7 @@ class Target:
         settings: what it is.
         directory, issuer: who the gateway believes.
         copy_of: the server whose data it starts with (a child branch).
+        held: whether what starts stays starting for now.
     """
 
     def __init__(
@@ -83,8 +85,11 @@ class Target:
         tls: ssl.SSLContext,
         log_directory: Path | None,
         copy_of: PostgresServer | None = None,
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
+        self._held = held
+        self._when_available: list[Callable[[], None]] = []
         self.server = PostgresServer(
             settings.postgres_version,
             superuser_grants=settings.superuser_grants,
@@ -191,7 +196,7 @@ class Target:
         """Put the target into a state, with what that means for its open sessions.
 
         Parameters:
-            passing: the state gives way to AVAILABLE after a while; STARTING always does.
+            passing: the state gives way to AVAILABLE or ACTIVE after a while; STARTING always does.
 
         Raises:
             ValueError: targets of this kind have no such state.
@@ -260,9 +265,18 @@ class Target:
         if self.state is _S.IDLE:
             self.state = _S.ACTIVE
 
+    def when_available(self, callback: Callable[[], None]) -> None:
+        """Call back once, at the end of the next start or update."""
+        self._when_available.append(callback)
+
     async def _become_available(self) -> None:
         await asyncio.sleep(self._simulator.start_seconds)
-        self.state = _S.AVAILABLE
+        while self._held():  # noqa: ASYNC110 (a fault is only ever cleared)
+            await asyncio.sleep(0.02)
+        callbacks, self._when_available = self._when_available, []
+        for callback in callbacks:
+            callback()
+        self.state = _S.ACTIVE if self.is_autoscaling else _S.AVAILABLE
         await self.apply()
 
     # The gateway's doorman

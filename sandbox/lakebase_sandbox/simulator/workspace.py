@@ -11,7 +11,7 @@ from lakebase_sandbox.simulator.directory import Directory, Entry, new_secret
 from lakebase_sandbox.simulator.faults import Faults
 from lakebase_sandbox.simulator.operations import Operations
 from lakebase_sandbox.simulator.permissions import INSTANCES, PROJECTS, AccessControl, Level
-from lakebase_sandbox.simulator.records import Branch, Endpoint, Instance, Project, ResourceId
+from lakebase_sandbox.simulator.records import Branch, Catalog, Endpoint, Instance, Project, ResourceId
 from lakebase_sandbox.simulator.settings import (
     AutoscalingTarget,
     ProvisionedTarget,
@@ -52,6 +52,7 @@ class Workspace:
         self.branches: dict[str, Branch] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.instances: dict[str, Instance] = {}  # by name
+        self.catalogs: dict[str, Catalog] = {}  # by name
         self._resource_ids: dict[str, dict[str, ResourceId]] = {}
         self._tls = tls
         self._targets_changed = targets_changed
@@ -104,6 +105,7 @@ class Workspace:
             tls=self._tls,
             log_directory=None if logs is None else logs / settings.name,
             copy_of=copy_of,
+            held=lambda: self.faults.stuck_starting,
         )
         try:
             await target.start(state)
@@ -124,6 +126,11 @@ class Workspace:
         await target.stop()
         self._target_names.discard(target.name)
         self._targets_changed()
+
+    def free_target_name(self, wanted: str) -> str:
+        """A name for a new target: projects and instances have names of their own, and may be called the same."""
+        names = (wanted, *(f"{wanted}-{number}" for number in range(2, len(self._target_names) + 3)))
+        return next(name for name in names if name not in self._target_names)
 
     def branch_target(self, branch_name: str) -> Target | None:
         """The target that serves a branch; None where it has no read-write endpoint."""
@@ -203,10 +210,9 @@ class Workspace:
 
     def _register_instance(self, settings: ProvisionedTarget, creator: Entry) -> None:
         if settings.instance not in self.instances:
+            spec = {"enable_pg_native_login": settings.enable_pg_native_login}
             self.instances[settings.instance] = Instance(
-                name=settings.instance,
-                creator=creator.identity.name,
-                spec={"enable_pg_native_login": settings.enable_pg_native_login},
+                name=settings.instance, creator=creator.identity.name, spec=spec, effective=spec
             )
             self.access.create(INSTANCES, settings.instance, creator)
             self.access.grant(INSTANCES, settings.instance, self.operator, Level.CAN_MANAGE)

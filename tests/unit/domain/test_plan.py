@@ -1,13 +1,15 @@
 """From differences to statements: who acts, in which order, in how few."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakebase_operator.api.access_grant import Privilege
+from lakebase_operator.api.objects import Privilege
 from lakebase_operator.domain.plan import (
+    MAX_ACL_ITEMS,
     MAX_GRANTEES,
     MAX_OBJECTS,
     Acting,
@@ -18,6 +20,8 @@ from lakebase_operator.domain.plan import (
     chunks,
     keep_columns,
     plan,
+    script,
+    within_acl_limit,
 )
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, Verb
@@ -32,11 +36,15 @@ def actor(oid: int, **rights: bool) -> Actor:
 
 def difference(name: str = "t", **other: Any) -> Difference:
     values = {
-        "verb": Verb.GRANT, "object": ObjectName(ObjectClass.TABLE, "s", name), "oid": 100, "owner": OWNER,
+        "verb": Verb.GRANT, "object": ObjectName(ObjectClass.TABLE, "s", name), "oid": 100, "part": 0, "owner": OWNER,
         "privilege": Privilege.SELECT, "grantor": None, "grantees": (11,), "drifted": (), "grantable": False,
         "implied": False, "public": False, "selectors": (0,),
     }  # fmt: skip
     return Difference(**{**values, **other})
+
+
+def column(name: str, table: str = "t") -> ObjectName:
+    return ObjectName(ObjectClass.COLUMN, "s", table, name)
 
 
 def planned(
@@ -151,23 +159,198 @@ def test_long_lists_are_cut_into_statements_of_a_bounded_size() -> None:
     )
 
 
-def test_column_grants_that_a_revoke_takes_along_are_given_back_by_the_same_grantor() -> None:
-    gone = difference(verb=Verb.REVOKE, grantor=OWNER, grantees=(11, 12))
-    held = [
-        ColumnGrant(gone.object, Privilege.SELECT, grantor, grantee, ("a",), grant_option=False)
-        for grantor, grantee in ((OWNER, 11), (OTHER, 12), (OWNER, 13))
-    ]
-    steps = planned(gone, difference("u"))
-    kept = keep_columns(steps, [gone], held, lambda oid: f"r{oid}" if oid < 10 else f"g{oid}")
-    assert kept.statements[: len(steps.statements)] == steps.statements
-    (again,) = kept.statements[len(steps.statements) :]
-    assert (again.verb, again.grantees, again.columns, again.acting_as) == (
-        Verb.GRANT,
-        ("g11",),
-        ("a",),
-        "r2",
+# -- grant options -------------------------------------------------------------------------------------------------
+
+
+def test_a_grant_with_grant_option_gives_the_privilege_too_and_is_made_once() -> None:
+    (one,) = planned(difference(), difference(grant_option=True)).statements
+    assert str(one) == 'GRANT SELECT ON TABLE "s"."t" TO "g11" WITH GRANT OPTION'
+
+
+def test_a_revoke_of_the_privilege_takes_the_grant_option_too_and_is_made_once() -> None:
+    gone: dict[str, Any] = {"verb": Verb.REVOKE, "grantor": OWNER}
+    (one,) = planned(difference(**gone), difference(grant_option=True, **gone)).statements
+    assert str(one) == 'REVOKE SELECT ON TABLE "s"."t" FROM "g11"'
+
+
+def test_a_grant_option_alone_is_taken_and_the_privilege_left() -> None:
+    (one,) = planned(difference(verb=Verb.REVOKE, grantor=OWNER, grant_option=True)).statements
+    assert str(one) == 'REVOKE GRANT OPTION FOR SELECT ON TABLE "s"."t" FROM "g11"'
+
+
+def test_only_the_same_grantees_of_the_same_grantor_are_covered() -> None:
+    actors = {OWNER: actor(OWNER, can_set=True), OTHER: actor(OTHER, can_set=True)}
+    steps = planned(
+        difference(grantees=(11, 12)),
+        difference(grantees=(12,), grant_option=True),
+        difference("u", verb=Verb.REVOKE, grantor=OWNER),
+        difference("u", verb=Verb.REVOKE, grantor=OTHER, grant_option=True),
+        actors=actors,
     )
-    assert keep_columns(steps, [gone], [], str) == steps
+    assert {(str(one), one.acting_as) for one in steps.statements} == {
+        ('REVOKE SELECT ON TABLE "s"."u" FROM "g11"', "r2"),
+        ('REVOKE GRANT OPTION FOR SELECT ON TABLE "s"."u" FROM "g11"', "r3"),
+        ('GRANT SELECT ON TABLE "s"."t" TO "g11"', "r2"),
+        ('GRANT SELECT ON TABLE "s"."t" TO "g12" WITH GRANT OPTION', "r2"),
+    }
+
+
+# -- columns and default privileges --------------------------------------------------------------------------------
+
+
+def test_columns_of_one_table_are_one_statement_and_those_of_two_are_two() -> None:
+    wanted = [
+        difference(object=column(name, table), part=part, privilege=privilege)
+        for table in "tu"
+        for part, name in enumerate("ab", 1)
+        for privilege in (Privilege.SELECT, Privilege.UPDATE)
+    ]
+    assert [str(one) for one in planned(*wanted).statements] == [
+        f'GRANT SELECT ("a", "b"), UPDATE ("a", "b") ON TABLE "s"."{table}" TO "g11"' for table in "tu"
+    ]
+
+
+def test_tables_and_columns_do_not_share_a_statement_and_revokes_on_tables_come_first() -> None:
+    gone: dict[str, Any] = {"verb": Verb.REVOKE, "grantor": OWNER}
+    mixed = [difference(object=column("a"), part=1, **more) for more in (gone, {})]
+    mixed += [difference("u", **more) for more in (gone, {})]
+    assert [str(one) for one in planned(*mixed).statements] == [
+        'REVOKE SELECT ON TABLE "s"."u" FROM "g11"',
+        'REVOKE SELECT ("a") ON TABLE "s"."t" FROM "g11"',
+        'GRANT SELECT ON TABLE "s"."u" TO "g11"',
+        'GRANT SELECT ("a") ON TABLE "s"."t" TO "g11"',
+    ]
+
+
+def test_default_privileges_are_changed_one_creator_schema_and_class_at_a_time() -> None:
+    places = [
+        ObjectName(object_class, schema, creator)
+        for object_class in (ObjectClass.DEFAULT_TABLES, ObjectClass.DEFAULT_SEQUENCES)
+        for schema in (None, "s")
+        for creator in ("ann", "bob")
+    ]
+    wanted = [
+        difference(object=place, grantees=grantees, privilege=privilege)
+        for place in places
+        for grantees in ((11, 12),)
+        for privilege in (Privilege.SELECT, Privilege.UPDATE)
+    ]
+    made = planned(*wanted).statements
+    assert [len(one.objects) for one in made] == [1] * len(places)
+    assert {str(one) for one in made} == {
+        f'ALTER DEFAULT PRIVILEGES FOR ROLE "{creator}"{where} GRANT SELECT, UPDATE ON {what} TO "g11", "g12"'
+        for creator in ("ann", "bob")
+        for where in ("", ' IN SCHEMA "s"')
+        for what in ("TABLES", "SEQUENCES")
+    }
+
+
+HELD = ColumnGrant(difference().object, Privilege.SELECT, OWNER, 11, ("a",), grant_option=False)
+GONE = difference(verb=Verb.REVOKE, grantor=OWNER, grantees=(11, 12))
+WITHOUT_OPTION = difference(verb=Verb.REVOKE, grantor=OWNER, grant_option=True)
+
+
+def restored(revoked: list[Difference], *held: ColumnGrant) -> list[str]:
+    """What is granted again after a plan's own statements."""
+    steps = planned(*revoked, difference("u"))
+    kept = keep_columns(steps, revoked, held, lambda oid: f"r{oid}" if oid < 10 else f"g{oid}")
+    assert kept.statements[: len(steps.statements)] == steps.statements
+    again = kept.statements[len(steps.statements) :]
+    assert all(one.acting_as == "r2" for one in again)
+    return [str(one) for one in again]
+
+
+def test_column_grants_that_a_revoke_takes_along_are_given_back_by_the_same_grantor() -> None:
+    assert restored([GONE], HELD, replace(HELD, grantor=OTHER, grantee=12), replace(HELD, grantee=13)) == [
+        'GRANT SELECT ("a") ON TABLE "s"."t" TO "g11"'
+    ]
+    assert restored([GONE], replace(HELD, privilege=Privilege.UPDATE)) == []
+    assert restored([GONE]) == []
+
+
+def test_columns_are_given_back_with_the_grant_option_that_they_had() -> None:
+    with_option = replace(HELD, grant_option=True)
+    again = 'GRANT SELECT ("a") ON TABLE "s"."t" TO "g11" WITH GRANT OPTION'
+    assert restored([GONE], with_option) == [again]
+    # A revoke of the grant option takes only that along.
+    assert restored([WITHOUT_OPTION], with_option) == [again]
+    assert restored([WITHOUT_OPTION], HELD) == []
+
+
+def test_what_is_to_go_from_a_column_is_not_given_back() -> None:
+    column_gone = difference(verb=Verb.REVOKE, grantor=OWNER, object=column("a"), part=1)
+    option_gone = replace(column_gone, grant_option=True)
+    both = replace(HELD, columns=("a", "b"), grant_option=True)
+    assert restored([GONE, column_gone], both) == [
+        'GRANT SELECT ("b") ON TABLE "s"."t" TO "g11" WITH GRANT OPTION'
+    ]
+    assert restored([GONE, option_gone], both) == [
+        'GRANT SELECT ("a") ON TABLE "s"."t" TO "g11"',
+        'GRANT SELECT ("b") ON TABLE "s"."t" TO "g11" WITH GRANT OPTION',
+    ]
+
+
+# -- limits --------------------------------------------------------------------------------------------------------
+
+
+def test_who_stands_in_a_full_acl_may_get_more_and_who_does_not_is_refused() -> None:
+    full = difference(grantees=(11, 12, 13), acl_items=MAX_ACL_ITEMS, newcomers=(12, 13))
+    fitting, refused = within_acl_limit([full])
+    assert [one.grantees for one in fitting] == [(11,)]
+    assert [one.grantees for one in refused] == [(12, 13)]
+
+
+def test_new_grantees_of_several_privileges_on_one_object_are_counted_once() -> None:
+    def differences(items: int) -> list[Difference]:
+        return [
+            difference(privilege=privilege, grantees=(11, 12), acl_items=items, newcomers=(11, 12))
+            for privilege in (Privilege.SELECT, Privilege.INSERT)
+        ]
+
+    assert within_acl_limit(differences(MAX_ACL_ITEMS - 2)) == (tuple(differences(MAX_ACL_ITEMS - 2)), ())
+    assert within_acl_limit(differences(MAX_ACL_ITEMS - 1)) == ((), tuple(differences(MAX_ACL_ITEMS - 1)))
+
+
+def test_a_full_acl_keeps_nothing_from_being_revoked_and_says_nothing_of_other_objects() -> None:
+    full: dict[str, Any] = {"acl_items": MAX_ACL_ITEMS, "newcomers": (11,)}
+    wanted = [
+        difference(verb=Verb.REVOKE, grantor=OWNER, **full),
+        difference("u", oid=101),
+        difference(object=ObjectName(ObjectClass.SCHEMA, None, "s"), privilege=Privilege.USAGE, oid=102, **full),
+    ]  # fmt: skip
+    assert within_acl_limit(wanted) == (tuple(wanted), ())
+
+
+# -- for people ----------------------------------------------------------------------------------------------------
+
+
+def test_a_script_has_every_statement_and_every_change_of_role_in_order() -> None:
+    actors = {
+        OPERATOR: actor(OPERATOR, is_operator=True),
+        OWNER: actor(OWNER, can_set=True),
+        OTHER: actor(OTHER, admin=True),
+    }
+    steps = planned(
+        difference("a", owner=OPERATOR),
+        difference("b"),
+        difference("c", verb=Verb.REVOKE, grantor=OWNER),
+        difference("d", owner=OTHER),
+        actors=actors,
+    )
+    assert script(steps, "op") == (
+        'GRANT "r3" TO "op" WITH ADMIN FALSE, INHERIT FALSE, SET TRUE',
+        'SET LOCAL ROLE "r2"',
+        'REVOKE SELECT ON TABLE "s"."c" FROM "g11"',
+        "RESET ROLE",
+        'GRANT SELECT ON TABLE "s"."a" TO "g11"',
+        'SET LOCAL ROLE "r2"',
+        'GRANT SELECT ON TABLE "s"."b" TO "g11"',
+        'SET LOCAL ROLE "r3"',
+        'GRANT SELECT ON TABLE "s"."d" TO "g11"',
+        "RESET ROLE",
+        'REVOKE "r3" FROM "op"',
+    )
+    assert script(planned(), "op") == ()
 
 
 cells = st.builds(
@@ -213,6 +396,41 @@ def test_everything_possible_is_done_exactly_once_and_nothing_else(several: list
     for one in result.impossible:
         assert actors[one.owner].acting is Acting.NO
         assert not (one.verb is Verb.GRANT and one.grantable)
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(list(Verb)), st.sampled_from("ab"), st.booleans()),
+        st.frozensets(st.integers(11, 14), min_size=1),
+    )
+)
+def test_whatever_options_are_asked_for_each_grantee_ends_as_declared_and_is_named_once(
+    asked: dict[tuple[Verb, str, bool], frozenset[int]],
+) -> None:
+    result = planned(
+        *(
+            difference(name, verb=verb, grantor=OWNER if verb is Verb.REVOKE else None, grant_option=option, grantees=tuple(sorted(who)))
+            for (verb, name, option), who in asked.items()
+        )
+    )  # fmt: skip
+    cells = [
+        (one.verb, thing.name, one.grant_option, grantee)
+        for one in result.statements
+        for thing in one.objects
+        for grantee in one.grantees
+    ]
+    assert len({(verb, name, grantee) for verb, name, _, grantee in cells}) == len(cells)
+    # A grant with the option does both, and so does a revoke without it.
+    dominant = {Verb.GRANT: True, Verb.REVOKE: False}
+    done = {(verb, name, option, grantee) for verb, name, option, grantee in cells}
+    done |= {(verb, name, not option, who) for verb, name, option, who in cells if option is dominant[verb]}
+    wanted = {(verb, name, option, f"g{oid}") for (verb, name, option), who in asked.items() for oid in who}
+    over = {
+        (verb, name, not dominant[verb], who)
+        for verb, name, option, who in wanted
+        if option is dominant[verb]
+    }
+    assert wanted <= done <= wanted | over
 
 
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 7))

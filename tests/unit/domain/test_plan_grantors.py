@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakebase_operator.api.access_grant import Privilege
+from lakebase_operator.api.objects import Privilege
 from lakebase_operator.domain.plan import Actor, Difference, plan
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, Verb
@@ -39,7 +39,7 @@ def revoke(privilege: Privilege, grantor: int, **other: Any) -> Difference:
 
 def difference(name: str = "t", **other: Any) -> Difference:
     values = {
-        "verb": Verb.GRANT, "object": ObjectName(ObjectClass.TABLE, "s", name), "oid": 100, "owner": OPERATOR,
+        "verb": Verb.GRANT, "object": ObjectName(ObjectClass.TABLE, "s", name), "oid": 100, "part": 0, "owner": OPERATOR,
         "privilege": Privilege.SELECT, "grantor": None, "grantees": (11,), "drifted": (), "grantable": False,
         "implied": False, "public": False, "selectors": (0,),
     }  # fmt: skip

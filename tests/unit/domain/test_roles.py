@@ -8,19 +8,15 @@ import pytest
 from lakebase_operator.api.postgres_role import IdentityType, PostgresRoleSpec
 from lakebase_operator.domain.plan import Actor
 from lakebase_operator.domain.roles import (
-    BOOTSTRAP_SUPERUSER,
-    Edge,
-    MembershipPlan,
     RoleState,
     Step,
     alteration,
+    comment_change,
     creation,
     declared_options,
-    membership_change,
-    settings_change,
 )
 
-OPERATOR, MEMBER, GROUP, ADMINS, STRANGER = 100, 101, 102, 103, 104
+MEMBER = 101
 
 
 def spec(**fields: Any) -> PostgresRoleSpec:
@@ -79,6 +75,9 @@ def test_an_identity_is_made_by_the_extension_and_altered_only_if_something_is_a
         ({"attributes": {"validUntil": "2030-01-01T00:00:00Z"}}, {"valid_until": "12030-01-01 00:00:00+00"},
          ["VALID UNTIL '2030-01-01T00:00:00+00:00'"]),
         ({}, {"valid_until": "-infinity"}, []),
+        ({}, {"valid_until": "2030-01-01 00:00:00+00", "login": True}, []),
+        ({"login": True}, {"valid_until": "2030-01-01 00:00:00+00", "login": True}, ["VALID UNTIL 'infinity'"]),
+        ({"login": True}, {"valid_until": "infinity", "login": True}, []),
     ],
 )  # fmt: skip
 def test_only_what_differs_is_altered(
@@ -91,115 +90,18 @@ def test_only_what_differs_is_altered(
 @pytest.mark.parametrize(
     ("wanted", "actual", "ours", "expected"),
     [
-        ({"work_mem": "4MB"}, {}, [], ["SET \"work_mem\" TO '4MB'"]),
-        ({"work_mem": "4MB"}, {"work_mem": "4MB"}, [], []),
-        ({"Work_Mem": "4MB"}, {"work_mem": "4MB"}, ["work_mem"], []),
-        ({"work_mem": "8MB"}, {"work_mem": "4MB"}, ["work_mem"], ["SET \"work_mem\" TO '8MB'"]),
-        ({}, {"work_mem": "4MB"}, ["work_mem"], ['RESET "work_mem"']),
-        ({}, {"work_mem": "4MB"}, [], []),
-        ({}, {}, ["work_mem"], []),
-        ({"search_path": "Sales,public"}, {"search_path": "sales, public"}, [], []),
-        ({"search_path": '"Sales"'}, {"search_path": "sales"}, [], ["SET \"search_path\" TO 'Sales'"]),
+        (None, None, False, []),
+        (None, "theirs", False, []),
+        (None, "mine", True, ["NULL"]),
+        (None, None, True, []),
+        ("mine", "mine", False, []),
+        ("mine", "theirs", False, ["'mine'"]),
+        ("it's", None, True, ["'it''s'"]),
     ],
 )
-def test_settings_are_set_where_they_differ_and_reset_where_they_were_ours(
-    wanted: dict[str, str], actual: dict[str, str], ours: list[str], expected: list[str]
+def test_a_comment_is_set_where_it_differs_and_taken_away_where_it_was_declared(
+    wanted: str | None, actual: str | None, ours: bool, expected: list[str]
 ) -> None:
-    assert texts(settings_change("r", wanted, actual, ours)) == [
-        f'ALTER ROLE "r" {text}' for text in expected
-    ]
-
-
-EVERYBODY = {
-    OPERATOR: state(OPERATOR, is_operator=True),
-    MEMBER: state(MEMBER, admin=True),
-    GROUP: state(GROUP, admin=True),
-    ADMINS: state(ADMINS, inherits=True),
-    STRANGER: state(STRANGER),
-    BOOTSTRAP_SUPERUSER: state(BOOTSTRAP_SUPERUSER, superuser=True),
-}
-
-
-def edge(
-    grantor: int, *, role: int = GROUP, admin: bool = False, inherit: bool = True, set_: bool = True
-) -> Edge:
-    return Edge(role, MEMBER, grantor, admin, inherit, set_)
-
-
-def changed(
-    member_of: list[dict[str, Any]],
-    edges: Sequence[Edge] = (),
-    ours: Sequence[int] = (),
-    *,
-    superuser: bool = False,
-    everybody: dict[int, RoleState] | None = None,
-) -> MembershipPlan:
-    known = EVERYBODY if everybody is None else everybody
-    names = {one.name: one for one in known.values()}
-    return membership_change(
-        spec(memberOf=member_of), known[MEMBER], edges, ours, names.get, known.get, superuser=superuser
-    )
-
-
-DECLARED = [{"role": f"r{GROUP}"}]
-GIVE = f'GRANT "r{GROUP}" TO "r{MEMBER}" WITH ADMIN FALSE, INHERIT TRUE, SET TRUE'
-
-
-def take(grantor: int) -> str:
-    return f'REVOKE "r{GROUP}" FROM "r{MEMBER}" GRANTED BY "r{grantor}"'
-
-
-@pytest.mark.requirement("R-22")
-@pytest.mark.parametrize(
-    ("edges", "expected"),
-    [
-        ([], [GIVE]),
-        ([edge(OPERATOR)], []),
-        ([edge(OPERATOR, set_=False)], [GIVE]),
-        ([edge(OPERATOR, admin=True)], [GIVE]),
-        ([edge(STRANGER)], []),
-        ([edge(STRANGER, admin=True)], []),
-        ([edge(STRANGER, set_=False)], [GIVE]),
-        ([edge(STRANGER, set_=False), edge(BOOTSTRAP_SUPERUSER, inherit=False)], []),
-    ],
-)
-def test_a_declared_membership_holds_whoever_gave_it_and_the_operators_own_is_exact(
-    edges: list[Edge], expected: list[str]
-) -> None:
-    result = changed(DECLARED, edges)
-    assert texts(result.steps) == expected
-    assert result.ours == (GROUP,)
-
-
-@pytest.mark.parametrize(
-    ("edges", "ours", "expected"),
-    [
-        ([edge(OPERATOR)], [GROUP], [take(OPERATOR)]),
-        ([edge(ADMINS)], [GROUP], [take(ADMINS)]),
-        ([edge(OPERATOR), edge(STRANGER)], [GROUP], [take(OPERATOR)]),
-        ([edge(STRANGER)], [GROUP], []),
-        ([edge(OPERATOR)], [], []),
-        ([], [GROUP], []),
-        ([edge(OPERATOR)], [GROUP, 999], [take(OPERATOR)]),
-    ],
-)
-def test_of_what_is_no_longer_declared_only_the_operators_own_is_taken_back(
-    edges: list[Edge], ours: list[int], expected: list[str]
-) -> None:
-    result = changed([], edges, ours)
-    assert texts(result.steps) == expected
-    assert result.ours == ()
-
-
-def test_what_a_superuser_gave_counts_as_given_by_the_bootstrap_superuser() -> None:
-    edges = [edge(BOOTSTRAP_SUPERUSER, admin=True), edge(STRANGER)]
-    assert texts(changed(DECLARED, edges, superuser=True).steps) == [GIVE]
-    assert texts(changed([], edges, [GROUP], superuser=True).steps) == [take(BOOTSTRAP_SUPERUSER)]
-
-
-def test_roles_that_are_missing_or_not_administered_are_told() -> None:
-    assert changed([{"role": "nowhere"}]).missing_roles == ("nowhere",)
-    assert changed([{"role": f"r{STRANGER}"}]).not_admin == (f"r{STRANGER}",)
-    powerless = {**EVERYBODY, GROUP: state(GROUP)}
-    result = changed([], [edge(OPERATOR)], [GROUP], everybody=powerless)
-    assert (result.steps, result.not_admin, result.ours) == ((), (f"r{GROUP}",), (GROUP,))
+    declared = spec(comment=wanted) if wanted else spec()
+    steps = texts(comment_change(declared, state(comment=actual), ours=ours))
+    assert steps == [f'COMMENT ON ROLE "r101" IS {text}' for text in expected]

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, TransientError
 from lakebase_operator.external.kube.errors import (
     Conflict,
@@ -13,6 +14,7 @@ from lakebase_operator.external.kube.errors import (
     Gone,
     KubeError,
     Rejected,
+    Terminating,
     from_answer,
 )
 from lakebase_operator.external.kube.parallel import side_by_side
@@ -49,6 +51,24 @@ def test_a_missing_right_is_for_a_person_to_mend() -> None:
     assert isinstance(error, Forbidden)
     assert isinstance(error, InvalidError)
     assert "ServiceAccount" in error.message
+
+
+def test_a_namespace_that_is_being_deleted_is_no_question_of_rights() -> None:
+    body = {
+        "kind": "Status",
+        "message": "events is forbidden: unable to create new content in namespace x because it is being terminated",
+        "details": {
+            "causes": [{"reason": "NamespaceTerminating", "message": "namespace x is being terminated"}]
+        },
+    }
+    error = from_answer("create events", 403, json.dumps(body).encode(), None)
+    assert isinstance(error, Terminating)
+    assert "ServiceAccount" not in error.message
+
+
+def test_failures_of_the_api_server_have_reasons_of_their_own() -> None:
+    assert from_answer("list", 503, b"", None).reason is Reason.API_SERVER_ERROR
+    assert from_answer("list", 403, b"", None).reason is Reason.API_SERVER_DENIED
 
 
 def test_the_server_may_ask_for_a_pause() -> None:

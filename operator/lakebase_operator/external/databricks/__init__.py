@@ -1,7 +1,9 @@
 """Databricks: the only code of the operator that touches its SDK, whose types do not leave this package."""
 
 from .auth import Auth, OAuthM2M, WorkloadIdentity
+from .catalogs import CatalogApi, RegisteredCatalog
 from .hostname import recognized
+from .instances import LakebaseApi, Progress
 from .questions import IdentityKind
 from .targets import AutoscalingTarget, ProvisionedTarget, Target
 from .trust import honour_ssl_cert_file
@@ -10,11 +12,15 @@ from .workspace import ControlPlane, Identity, Workspace
 __all__ = [
     "Auth",
     "AutoscalingTarget",
+    "CatalogApi",
     "ControlPlane",
     "Identity",
     "IdentityKind",
+    "LakebaseApi",
     "OAuthM2M",
+    "Progress",
     "ProvisionedTarget",
+    "RegisteredCatalog",
     "Target",
     "WorkloadIdentity",
     "Workspace",

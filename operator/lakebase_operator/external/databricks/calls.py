@@ -101,6 +101,10 @@ class Calls:
             # No cause: the SDK's texts have its configuration in them, and the message says what there is to say.
             raise explained from None
 
+    def explain(self, error: Exception, task: Task) -> LakebaseError:
+        """The error of ours for something that the workspace reports without a request failing."""
+        return explain(error, self._host, task, secrets=self._secrets())
+
     async def _connected(self) -> WorkspaceClient:
         async with asyncio.timeout(self._call_timeout):
             self._client = await self._in_thread(

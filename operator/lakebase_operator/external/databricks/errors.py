@@ -8,6 +8,7 @@
     403                                                     InvalidError      ControlPlaneDenied
     404                                                     NotReadyError     InstanceNotFound
     404 ENDPOINT_NOT_FOUND, FEATURE_DISABLED                InvalidError      LakebaseNotEnabled
+    QUOTA_EXCEEDED and its like                             InvalidError      CapacityLimit
     409, or the text of a running operation                 TransientError    ControlPlaneConflict
     429                                                     TransientError    ControlPlaneThrottled, retry_after
     400 INVALID_STATE, 5xx                                  TransientError    ControlPlaneError, retry_after if given
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 _MAX_TEXT = 300
 _NOT_ENABLED = ("ENDPOINT_NOT_FOUND", "FEATURE_DISABLED")
+_LIMIT_REACHED = ("QUOTA_EXCEEDED", "RESOURCE_LIMIT_EXCEEDED")
+# RESOURCE_EXHAUSTED may be a rate, which passes, or a quota, which does not.
+_QUOTA = re.compile(r"quota|capacity|maximum number|limit of \d+", re.IGNORECASE)
 _CONFLICT = re.compile(r"conflicting operations in progress|reconciliation still in progress", re.IGNORECASE)
 # An expired token is answered with 401 by some services, with 403 or 400 by others.
 _TOKEN_REFUSED = re.compile(
@@ -48,7 +52,7 @@ _SECRETS = (
     re.compile(r"\b(?:dose|dapi)[0-9a-f]{16,}"),  # an OAuth secret, a personal access token
 )
 _CONFIG_TAIL = re.compile(r"[.\s]*\b(?:Config|Env): \w+=.*", re.DOTALL)
-_REQUEST_ID = re.compile(r"\s*[\[(](?:trace|req|request)[\s_-]?id[^\])]*[\])]", re.IGNORECASE)
+_REQUEST_ID = re.compile(r"\s*[\[(](?:trace|req|request)[\s_-]?id[\s:=]*(?P<id>[^\])]*)[\])]", re.IGNORECASE)
 
 
 class WaitTooLongError(Exception):
@@ -127,7 +131,9 @@ def explain(error: Exception, workspace: str, task: Task, *, secrets: Iterable[s
             task.doing,
             _redact(_CONFIG_TAIL.sub("", str(error)), secrets),
         )
-        return _answered(error, workspace, task, tidy(str(error), secrets))
+        answered = _answered(error, workspace, task, tidy(str(error), secrets))
+        answered.request_id = _request_id(error)
+        return answered
     if isinstance(error, requests.exceptions.InvalidJSONError):
         return TransientError(
             Reason.CONTROL_PLANE_ERROR,
@@ -155,6 +161,14 @@ def _answered(error: DatabricksError, workspace: str, task: Task, said: str) -> 
             Reason.LAKEBASE_NOT_ENABLED,
             f"The Databricks workspace {workspace} does not offer Lakebase ({said}): ask for it to be enabled there, "
             f"or check spec.workspaceURL and the kind of spec.target.",
+        )
+    if error.error_code in _LIMIT_REACHED or (
+        isinstance(error, platform.ResourceExhausted) and _QUOTA.search(said) and not error.retry_after_secs
+    ):
+        return InvalidError(
+            Reason.CAPACITY_LIMIT,
+            f"The Databricks workspace {workspace} has reached a limit while {task.doing} ({said}): delete what is not "
+            f"needed there, or ask Databricks for more. It is tried again from time to time.",
         )
     if isinstance(error, platform.ResourceConflict) or _CONFLICT.search(said):
         return TransientError(
@@ -206,6 +220,15 @@ def _answered(error: DatabricksError, workspace: str, task: Task, said: str) -> 
                 f"The Databricks workspace {workspace} failed while {task.doing} ({said}): it is tried again.",
                 retry_after=error.retry_after_secs,
             )
+
+
+def _request_id(error: DatabricksError) -> str | None:
+    """How the workspace calls the request, if it says so."""
+    details = error.get_error_details()
+    if details.request_info is not None and details.request_info.request_id:
+        return str(details.request_info.request_id)
+    found = _REQUEST_ID.search(str(error))
+    return found["id"].strip() or None if found else None
 
 
 def _unreachable(error: OSError, secrets: Iterable[str]) -> str:

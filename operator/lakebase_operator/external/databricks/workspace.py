@@ -10,8 +10,10 @@ from lakebase_operator.domain.instance import Credential, Instance, InstanceStat
 from . import questions
 from .auth import Auth
 from .calls import Calls
+from .catalogs import CatalogApi, DatabricksCatalogs
 from .credentials import CredentialCache, SingleFlight
 from .errors import Task
+from .instances import DatabricksLakebases, LakebaseApi
 from .questions import IdentityKind
 from .targets import Target
 
@@ -90,6 +92,14 @@ class Workspace:
         if target not in self._control_planes:
             self._control_planes[target] = _DatabricksControlPlane(self, self._call, target)
         return self._control_planes[target]
+
+    def lakebases(self) -> LakebaseApi:
+        """Making, changing and deleting whole Lakebases."""
+        return DatabricksLakebases(self._call)
+
+    def catalogs(self, target: Target) -> CatalogApi:
+        """Catalogs of the databases of one target."""
+        return DatabricksCatalogs(self._call, target)
 
     async def identity(self) -> Identity:
         """Who the operator is. Asked once: it cannot change for one login."""

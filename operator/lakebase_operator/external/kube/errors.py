@@ -8,6 +8,7 @@
      │         ├── Gone            404: the object does not exist (any more)
      │         ├── Conflict        409: somebody else was faster
      │         ├── Expired         410: a list has become too old to be continued
+     │         ├── Terminating     403: the namespace is being deleted and takes nothing new
      │         └── Rejected        400, 422: the server finds the request invalid
      └── InvalidError
           └── Forbidden            403: the operator's ServiceAccount lacks a right
@@ -24,7 +25,7 @@ class KubeError(TransientError):
     """A request to the Kubernetes API failed."""
 
     def __init__(self, status: int, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(Reason.INTERNAL_ERROR, message, retry_after=retry_after)
+        super().__init__(Reason.API_SERVER_ERROR, message, retry_after=retry_after)
         self.status = status
 
 
@@ -40,6 +41,10 @@ class Expired(KubeError):  # noqa: N818
     """The list is too old to be continued."""
 
 
+class Terminating(KubeError):  # noqa: N818
+    """The namespace is being deleted and takes nothing new."""
+
+
 class Rejected(KubeError):  # noqa: N818
     """The server finds the request invalid."""
 
@@ -48,7 +53,7 @@ class Forbidden(InvalidError):  # noqa: N818
     """The operator's ServiceAccount lacks a right."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(Reason.INTERNAL_ERROR, message)
+        super().__init__(Reason.API_SERVER_DENIED, message)
         self.status = 403
 
 
@@ -67,7 +72,10 @@ def from_answer(operation: str, status: int, body: bytes, retry_after: str | Non
     retry_after
         The header, in seconds, if there was one.
     """
-    message = _message(body) or f"HTTP status {status}"
+    said = _status(body)
+    message = str(said.get("message") or "") or f"HTTP status {status}"
+    if status == 403 and _NAMESPACE_TERMINATING in _causes(said):
+        return Terminating(status, f"Kubernetes failed to {operation}: {message}")
     if status == 403:
         return Forbidden(
             f"Kubernetes refuses to {operation}: {message}. Give the operator's ServiceAccount this right."
@@ -78,9 +86,18 @@ def from_answer(operation: str, status: int, body: bytes, retry_after: str | Non
     )
 
 
-def _message(body: bytes) -> str:
+_NAMESPACE_TERMINATING = "NamespaceTerminating"
+"""A cause (https://pkg.go.dev/k8s.io/api/core/v1#NamespaceTerminatingCause); without it a 403 speaks of missing rights."""
+
+
+def _status(body: bytes) -> dict[str, Any]:
     try:
         status: Any = json.loads(body)
     except ValueError:
-        return ""  # not from the API server but from a proxy on the way
-    return str(status.get("message") or "") if isinstance(status, dict) else ""
+        return {}  # not from the API server but from a proxy on the way
+    return status if isinstance(status, dict) else {}
+
+
+def _causes(status: dict[str, Any]) -> list[str]:
+    details = status.get("details") or {}
+    return [str(cause.get("reason")) for cause in details.get("causes") or []]

@@ -14,7 +14,7 @@ from lakebase_operator.api.base import API_VERSION, FINALIZER, GROUP, VERSION, O
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError
 from lakebase_operator.external.kube.client import JSON_PATCH, MERGE_PATCH, KubeClient
-from lakebase_operator.external.kube.errors import Conflict, Forbidden, Gone, KubeError, Rejected
+from lakebase_operator.external.kube.errors import Conflict, Forbidden, Gone, KubeError, Rejected, Terminating
 from lakebase_operator.external.kube.parallel import side_by_side
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,9 @@ class ObjectEvent:
     message: str
     action: str = "Reconcile"
     """What the operator was doing, in CamelCase."""
+
+
+FIELD_MANAGER = "lakebase-operator"
 
 
 class KubeObjects:
@@ -265,6 +268,58 @@ class KubeObjects:
             return None
         return str(body["metadata"]["resourceVersion"])
 
+    async def apply_config_map(
+        self, kind: str, owner: ObjectMeta, name: str, data: Mapping[str, bytes]
+    ) -> None:
+        """Make a ConfigMap beside an object, which goes with it. Text is stored as such, the rest as binary data.
+
+        Raises
+        ------
+        KubeError, Forbidden
+            The API server did not take it.
+        """
+        plain, binary = {}, {}
+        for key, value in data.items():
+            try:
+                plain[key] = value.decode()
+            except UnicodeDecodeError:
+                binary[key] = base64.b64encode(value).decode()
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "ownerReferences": [
+                    {"apiVersion": API_VERSION, "kind": kind, "name": owner.name, "uid": owner.uid}
+                ],
+            },
+            "data": plain,
+            "binaryData": binary,
+        }
+        await self._client.request(
+            "PATCH",
+            f"/api/v1/namespaces/{owner.namespace}/configmaps/{name}",
+            operation="apply configmaps",
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=body,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def delete_config_map(self, namespace: str, name: str) -> None:
+        """Remove a ConfigMap; harmless where there is none.
+
+        Raises
+        ------
+        KubeError, Forbidden
+            The API server refused.
+        """
+        try:
+            await self._client.request(
+                "DELETE", f"/api/v1/namespaces/{namespace}/configmaps/{name}", operation="delete configmaps"
+            )
+        except Gone:
+            return
+
     async def namespace_labels(self, namespace: str) -> dict[str, str] | None:
         """Labels of a namespace, or None if it does not exist."""
         metadata = await self._namespace(namespace)
@@ -286,6 +341,8 @@ class KubeObjects:
 
     async def create_event(self, kind: str, meta: ObjectMeta, event: ObjectEvent) -> None:
         """Tell people what happened to an object. That this fails is logged; it never fails the work.
+
+        A namespace that is being deleted takes no Events; that is no failure.
 
         Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
         """
@@ -317,8 +374,8 @@ class KubeObjects:
         try:
             await self._client.request("POST", path, operation="create events", body=body)
         except (KubeError, Forbidden) as error:
-            # A namespace that is being deleted takes no Events, and they are only a courtesy anywhere.
-            logger.warning(
+            logger.log(
+                logging.DEBUG if isinstance(error, Terminating | Gone) else logging.WARNING,
                 "Event %s is lost: %s",
                 event.reason,
                 error.message,

@@ -21,6 +21,9 @@ MakeStatus = Callable[[dict[str, Any]], Status]
 KnownStatus = Callable[[str, str, str], dict[str, Any]]
 """The last known status by kind, namespace and name; empty if there is none."""
 
+RecordEvents = Callable[[str, ObjectMeta, Iterable[ObjectEvent]], None]
+"""Takes Events about an object, by its kind and metadata."""
+
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
@@ -45,6 +48,8 @@ class StatusWriter:
         The time, for ``lastTransitionTime``.
     on_written
         Is told the kind of each status that was written.
+    record
+        Takes the Events. None: they are written at once.
     parallel
         Writes that are under way at the same time.
     """
@@ -56,12 +61,14 @@ class StatusWriter:
         now: Callable[[], datetime],
         *,
         on_written: Callable[[str], None] | None = None,
+        record: RecordEvents | None = None,
         parallel: int = 32,
     ) -> None:
         self._objects = objects
         self._known = known
         self._now = now
         self._on_written = on_written or (lambda _kind: None)
+        self._record = record
         self._parallel = parallel
         self._slots = asyncio.Semaphore(parallel)
         self._locks: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
@@ -94,7 +101,10 @@ class StatusWriter:
                     "The API server changed a status on the way; the CustomResourceDefinition is not of this version",
                     extra={"object": f"{kind} {meta.namespace}/{meta.name}"},
                 )
-        await self._objects.create_events(kind, meta, update.events)
+        if self._record is not None:
+            self._record(kind, meta, update.events)
+        else:
+            await self._objects.create_events(kind, meta, update.events)
         return True
 
     async def write_many(self, updates: Iterable[StatusUpdate]) -> int:

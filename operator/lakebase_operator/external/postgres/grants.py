@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from lakebase_operator.api.access_grant import Privilege
-from lakebase_operator.domain.plan import ColumnGrant, Difference, Plan
+from lakebase_operator.api.objects import Privilege
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.plan import MANY_ACL_ITEMS, ColumnGrant, Difference, Origin, Plan, act_as
 from lakebase_operator.domain.privileges import ObjectClass
-from lakebase_operator.domain.statements import (
+from lakebase_operator.domain.role_statements import (
     RESET_ROLE,
-    ObjectName,
-    PrivilegeStatement,
-    Verb,
     give_back_membership,
     grant_membership,
-    set_local_role,
 )
+from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.external.postgres.errors import is_concurrent_update
-from lakebase_operator.external.postgres.queries import query, with_rules
+from lakebase_operator.external.postgres.queries import comparison, query
 from lakebase_operator.external.postgres.session import Connection
 
 ADVISORY_LOCK = 0x6C616B6562617365
@@ -36,6 +35,42 @@ class RuleCount:
     objects: int
     items: int
     """Pairs of object and privilege, without what is only implied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A privilege that some rules declare and others forbid."""
+
+    object: ObjectName
+    privilege: Privilege
+    grantees: tuple[int, ...]
+    selectors: tuple[int, ...]
+    grant_option: bool
+    """It is about the grant option only."""
+    implied: bool
+    """Declared only so that something else is usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOtherwise:
+    """A privilege whose absence is declared, and that a grant gives which no REVOKE on this object reaches."""
+
+    object: ObjectName
+    privilege: Privilege
+    grant_option: bool
+    grantees: tuple[int, ...]
+    selectors: tuple[int, ...]
+    public: bool
+    """Everybody has it. Else it is held on the table of a column, or is a default privilege for all schemas."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeAcl:
+    """An object with so many grantees that a group role would be better."""
+
+    object: ObjectName
+    entries: int
+    selectors: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +92,9 @@ class Comparison:
     """What PUBLIC, so everybody, holds on the database itself and on what the rules match; the first hundred."""
     columns: tuple[ColumnGrant, ...]
     """What revokes would take along."""
+    conflicts: tuple[Conflict, ...]
+    large: tuple[LargeAcl, ...]
+    otherwise: tuple[HeldOtherwise, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +106,29 @@ class Failure:
     sqlstate: str
 
     @property
+    def reason(self) -> Reason:
+        """How it is told."""
+        return _REASONS.get(self.sqlstate, Reason.OBJECT_FAILED)
+
+    @property
     def may_pass(self) -> bool:
         """Locked by somebody else, or gone in the meantime: the next pass may see it differently."""
         return self.sqlstate in _MAY_PASS
 
 
 LOCKED = "55P03"
+_REASONS = {"2BP01": Reason.DEPENDENT_PRIVILEGES, "54000": Reason.ACL_FULL}
 _MAY_PASS = frozenset({LOCKED, "42P01", "3F000", "3D000", "42704"})
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where to look for what nobody declares."""
+
+    schemas: tuple[str, ...] | None = None
+    """None: everywhere, also outside of schemas."""
+    roles: tuple[str, ...] | None = None
+    """Whose; ``PUBLIC`` for everybody. None: of all roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +139,10 @@ class Scope:
     """The connection's home database, which also answers for databases that are not the connection's."""
     others: tuple[str, ...] = ()
     """Names of the connection's other databases: each answers for privileges on itself."""
+    focus: tuple[int, ...] | None = None
+    """Look only at what these grantees hold; the rules must be all that concern them. None: everything."""
+    search: Search | None = None
+    """Look for what nobody declares, too."""
     keep_drifted: bool = False
     """What somebody took away by hand stays in the ledger, so that it is still known as such (drift is only reported)."""
     opened: tuple[Difference, ...] = ()
@@ -93,21 +151,35 @@ class Scope:
     def parameters(self, owner: str, rules: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """As ``rules.sql`` takes them."""
         opened = [
-            {"class": one.object.object_class.value, "oid": one.oid, "privilege": one.privilege.value}
+            {
+                "class": one.object.object_class.value,
+                "oid": one.oid,
+                "part": one.part,
+                "privilege": one.privilege.value,
+            }
             for one in self.opened
         ]
+        search = {"schemas": self.search.schemas, "roles": self.search.roles} if self.search else None
         return {
             "connection": owner,
             "rules": Jsonb(list(rules), dumps=_compact),
             "home": self.home,
             "others": list(self.others),
+            "focus": list(self.focus) if self.focus is not None else None,
+            "unmanaged": Jsonb(search, dumps=_compact),
             "keep_drifted": self.keep_drifted,
             "opened": Jsonb(opened, dumps=_compact),
+            "many": MANY_ACL_ITEMS,
         }
 
 
 async def compare(
-    connection: Connection, owner: str, rules: Sequence[Mapping[str, Any]], scope: Scope = Scope()
+    connection: Connection,
+    owner: str,
+    rules: Sequence[Mapping[str, Any]],
+    scope: Scope = Scope(),
+    *,
+    record: bool = False,
 ) -> Comparison:
     """Compare the database with the rules.
 
@@ -121,14 +193,19 @@ async def compare(
         ``domain.desired.as_json``.
     scope
         What else there is to know.
+    record
+        Bring the ledger in line with what the ACLs hold, in the same statement.
     """
-    cursor = await connection.execute(with_rules("compare"), scope.parameters(owner, rules), binary=True)
+    cursor = await connection.execute(comparison(record=record), scope.parameters(owner, rules), binary=True)
     differences: list[Difference] = []
     counts = [RuleCount(0, 0)] * len(rules)
     absent: list[tuple[int, ObjectName]] = []
     read_only: list[tuple[int, ObjectName]] = []
     public: list[tuple[Privilege, ObjectName]] = []
     columns: list[ColumnGrant] = []
+    conflicts: list[Conflict] = []
+    large: list[LargeAcl] = []
+    otherwise: list[HeldOtherwise] = []
     ledger_changes = managed = 0
     async for row in cursor:
         match row["tag"]:
@@ -151,6 +228,30 @@ async def compare(
                         row["grantable"],
                     )
                 )
+            case "conflict":
+                conflicts.append(
+                    Conflict(
+                        _object(row),
+                        Privilege(row["privilege"].removesuffix(_OPTION)),
+                        tuple(row["grantees"]),
+                        tuple(row["rules"]),
+                        row["privilege"].endswith(_OPTION),
+                        row["implied"],
+                    )
+                )
+            case "otherwise":
+                otherwise.append(
+                    HeldOtherwise(
+                        _object(row),
+                        Privilege(row["privilege"].removesuffix(_OPTION)),
+                        row["privilege"].endswith(_OPTION),
+                        tuple(row["grantees"]),
+                        tuple(row["rules"]),
+                        row["public"],
+                    )
+                )
+            case "large":
+                large.append(LargeAcl(_object(row), row["objects"], tuple(row["rules"])))
             case "public":
                 public.append((Privilege(row["privilege"]), _object(row)))
             case "ledger":
@@ -164,7 +265,14 @@ async def compare(
         managed,
         tuple(public),
         tuple(columns),
+        tuple(conflicts),
+        tuple(large),
+        tuple(otherwise),
     )
+
+
+_OPTION = "*"
+"""Marks a grant option, as in the text of an ACL."""
 
 
 def _compact(value: object) -> str:
@@ -172,9 +280,7 @@ def _compact(value: object) -> str:
 
 
 def _object(row: Mapping[str, Any]) -> ObjectName:
-    object_class = ObjectClass(row["class"])
-    in_schema = object_class in (ObjectClass.TABLE, ObjectClass.SEQUENCE)
-    return ObjectName(object_class, row["schema"] if in_schema else None, row["name"])
+    return ObjectName(ObjectClass(row["class"]), row["schema"] or None, row["name"], row["detail"])
 
 
 def _difference(row: Mapping[str, Any]) -> Difference:
@@ -182,8 +288,9 @@ def _difference(row: Mapping[str, Any]) -> Difference:
         verb=Verb.GRANT if row["tag"] == "grant" else Verb.REVOKE,
         object=_object(row),
         oid=row["oid"],
+        part=row["part"],
         owner=row["owner"],
-        privilege=Privilege(row["privilege"]),
+        privilege=Privilege(row["privilege"].removesuffix(_OPTION)),
         grantor=row["grantor"],
         grantees=tuple(row["grantees"]),
         drifted=tuple(row["drifted"]),
@@ -192,6 +299,10 @@ def _difference(row: Mapping[str, Any]) -> Difference:
         public=row["public"],
         selectors=tuple(row["rules"]),
         others=tuple(row["others"] or ()),
+        grant_option=row["privilege"].endswith(_OPTION),
+        origin=Origin(row["origin"]) if row["origin"] else Origin.MISSING,
+        acl_items=row["objects"] or 0,
+        newcomers=tuple(row["newcomers"] or ()),
     )
 
 
@@ -223,19 +334,50 @@ async def execute(
     failures: list[Failure] = []
     for role in plan.temporary_set:
         await connection.execute(grant_membership(role, operator_role, admin=False, inherit=False, set_=True))
-    acting_as: str | None = None
-    for statement in plan.statements:
-        if statement.acting_as != acting_as:
-            await connection.execute(
-                RESET_ROLE if statement.acting_as is None else set_local_role(statement.acting_as)
-            )
-            acting_as = statement.acting_as
-        await _execute(connection, statement, failures, executed)
-    if acting_as is not None:
-        await connection.execute(RESET_ROLE)
+    if not await _all_at_once(connection, plan.statements, executed):
+        acting_as: str | None = None
+        for statement in plan.statements:
+            if statement.acting_as != acting_as:
+                acting_as = statement.acting_as
+                await connection.execute(act_as(acting_as))
+            await _execute(connection, statement, failures, executed)
+        if acting_as is not None:
+            await connection.execute(RESET_ROLE)
     for role in plan.temporary_set:
         await connection.execute(give_back_membership(role, operator_role))
     return tuple(failures)
+
+
+async def _all_at_once(
+    connection: Connection,
+    statements: Sequence[PrivilegeStatement],
+    executed: Callable[[PrivilegeStatement], None],
+) -> bool:
+    """Send all statements without waiting for each answer. Returns False, and leaves nothing of them, if one fails."""
+    try:
+        async with connection.transaction(), connection.pipeline():  # a savepoint
+            acting_as: str | None = None
+            for statement in statements:
+                if statement.acting_as != acting_as:
+                    acting_as = statement.acting_as
+                    await connection.execute(act_as(acting_as), prepare=False)
+                await connection.execute(sql.SQL(statement.text), prepare=False)
+            if acting_as is not None:
+                await connection.execute(RESET_ROLE, prepare=False)
+    except psycopg.Error as error:
+        if _ends_the_transaction(connection, error):
+            raise
+        return False
+    for statement in statements:
+        executed(statement)
+    return True
+
+
+def _ends_the_transaction(connection: Connection, error: psycopg.Error) -> bool:
+    """A lost session, a statement that took too long, or a concurrent change: the whole transaction is tried again."""
+    if connection.broken or error.sqlstate in (None, "57014"):
+        return True
+    return error.sqlstate != LOCKED and is_concurrent_update(error)
 
 
 async def _execute(
@@ -246,16 +388,11 @@ async def _execute(
 ) -> None:
     try:
         async with connection.transaction():  # a savepoint
-            await connection.execute(statement.compose())
+            await connection.execute(sql.SQL(statement.text))
     except psycopg.Error as error:
-        locked = error.sqlstate == LOCKED
-        if (
-            connection.broken
-            or error.sqlstate in (None, "57014")
-            or (is_concurrent_update(error) and not locked)
-        ):
+        if _ends_the_transaction(connection, error):
             raise
-        if locked:
+        if locked := error.sqlstate == LOCKED:
             await connection.execute("SET LOCAL lock_timeout = 200")  # ms; the long wait was in vain
         parts = statement.one_by_one() if locked else statement.halves()
         if not parts:
@@ -268,13 +405,20 @@ async def _execute(
         executed(statement)
 
 
-async def record(
-    connection: Connection, owner: str, rules: Sequence[Mapping[str, Any]], scope: Scope = Scope()
-) -> int:
-    """Bring the ledger in line with what the ACLs hold. Returns the number of rows that changed."""
-    cursor = await connection.execute(with_rules("record"), scope.parameters(owner, rules))
+async def fingerprint(connection: Connection, *, columns: bool) -> int:
+    """A number that changes whenever a comparison may come out differently.
+
+    Parameters
+    ----------
+    connection
+        A session in the database; its ledger must exist.
+    columns
+        Whether names of columns matter too.
+    """
+    cursor = await connection.execute(query("fingerprint"), {"columns": columns}, binary=True)
     row = await cursor.fetchone()
-    return int(next(iter(row.values()))) if row else 0
+    assert row is not None, "an aggregate always gives a row"
+    return int(row["fingerprint"])
 
 
 async def log_changes(connection: Connection, owner: str, entries: Iterable[tuple[str, str, str]]) -> None:
@@ -294,5 +438,8 @@ async def create_ledger(connection: Connection) -> None:
     """Make the ledger, readable by its owner only, in one transaction. Harmless where it exists."""
     async with exclusive(connection):
         await connection.execute(query("ledger"))
-        # Event triggers of the platform, and default privileges, open every new object to others.
-        await connection.execute(query("ledger_private"))
+        # Event triggers of the platform, and default privileges, open every new object to others. No DO block: somebody
+        # may have closed the language to everybody.
+        cursor = await connection.execute(query("ledger_private"))
+        statements = "; ".join([row["statement"] async for row in cursor])
+        await connection.execute(statements.encode())  # the server has quoted the names

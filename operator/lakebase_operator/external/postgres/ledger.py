@@ -1,23 +1,42 @@
-"""The part of the ledger that speaks of roles. It is in the home database only."""
+"""The ledger: its version, and the part that speaks of roles, which is in the home database only."""
 
 from collections.abc import Iterable, Mapping
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from lakebase_operator.domain.roles import RoleRecord
 from lakebase_operator.external.postgres.session import Connection
+
+VERSION = 1
+"""The latest layout of the ledger that this operator knows (``sql/ledger.sql``)."""
+
+
+async def read_version(connection: Connection) -> int | None:
+    """Which layout the ledger has."""
+    row = await (
+        await connection.execute("SELECT max(number) AS number FROM lakebase_operator.version")
+    ).fetchone()
+    return row["number"] if row else None
 
 
 async def read_role_records(connection: Connection, owner: str) -> Mapping[int, RoleRecord]:
     """What declarations have made or taken over, by OID of the role."""
     cursor = await connection.execute(
-        "SELECT role, resource, created, memberships, settings FROM lakebase_operator.roles WHERE connection = %s",
+        "SELECT role, resource, created, memberships, settings, database_settings, commented"
+        " FROM lakebase_operator.roles WHERE connection = %s",
         [owner],
         binary=True,
     )
     return {
         row["role"]: RoleRecord(
-            row["role"], row["resource"], row["created"], tuple(row["memberships"]), tuple(row["settings"])
+            row["role"],
+            row["resource"],
+            row["created"],
+            tuple(row["memberships"]),
+            tuple(row["settings"]),
+            {int(database): tuple(names) for database, names in row["database_settings"].items()},
+            row["commented"],
         )
         async for row in cursor
     }
@@ -26,18 +45,29 @@ async def read_role_records(connection: Connection, owner: str) -> Mapping[int, 
 async def write_role_records(connection: Connection, owner: str, records: Iterable[RoleRecord]) -> None:
     """Insert or replace records, in one statement."""
     rows = [
-        (record.role, record.resource, record.created, list(record.memberships), list(record.settings))
+        (
+            owner,
+            record.role,
+            record.resource,
+            record.created,
+            list(record.memberships),
+            list(record.settings),
+            Jsonb({str(database): list(names) for database, names in record.database_settings.items()}),
+            record.commented,
+        )
         for record in records
     ]
     if not rows:
         return
     async with connection.cursor() as cursor:
         await cursor.executemany(
-            "INSERT INTO lakebase_operator.roles (connection, role, resource, created, memberships, settings)"
-            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (connection, role) DO UPDATE SET"
-            " resource = EXCLUDED.resource, created = EXCLUDED.created,"
-            " memberships = EXCLUDED.memberships, settings = EXCLUDED.settings",
-            [(owner, *row) for row in rows],
+            "INSERT INTO lakebase_operator.roles"
+            " (connection, role, resource, created, memberships, settings, database_settings, commented)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (connection, role) DO UPDATE SET"
+            " resource = EXCLUDED.resource, created = EXCLUDED.created, memberships = EXCLUDED.memberships,"
+            " settings = EXCLUDED.settings, database_settings = EXCLUDED.database_settings,"
+            " commented = EXCLUDED.commented",
+            rows,
         )
 
 

@@ -12,6 +12,6 @@ def query(name: str) -> LiteralString:
 
 
 @cache
-def with_rules(name: str) -> LiteralString:
-    """A statement that starts from the rules and the ACLs (``sql/rules.sql``)."""
-    return "WITH " + query("rules") + query(name)
+def comparison(*, record: bool) -> LiteralString:
+    """The comparison of the rules with the ACLs; with ``record``, it writes the ledger too."""
+    return "WITH " + query("rules") + (query("record") if record else "") + query("compare")

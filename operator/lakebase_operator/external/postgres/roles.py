@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lakebase_operator.domain.memberships import Edge
 from lakebase_operator.domain.plan import Actor
-from lakebase_operator.domain.roles import Edge, RoleState
+from lakebase_operator.domain.roles import RoleState
+from lakebase_operator.external.postgres.ledger import read_version
 from lakebase_operator.external.postgres.queries import query
 from lakebase_operator.external.postgres.session import Connection
 
@@ -26,10 +28,14 @@ class Preflight:
     is_lakebase: bool
     databricks_superuser: bool
     create_on_database: bool
+    own_connect: bool
+    """It has CONNECT otherwise than through PUBLIC."""
     databricks_auth: str | None
     """Schema of the extension databricks_auth, if it is installed here."""
     ledger: bool
     ledger_owner: str
+    ledger_version: int | None
+    """What the ledger says of itself; None: there is none that the login may read."""
 
     @property
     def major_version(self) -> int:
@@ -41,7 +47,8 @@ async def preflight(connection: Connection) -> Preflight:
     """Ask the database who we are and what we may do."""
     row = await (await connection.execute(query("preflight"))).fetchone()
     assert row is not None, "current_user is always in pg_roles"
-    return Preflight(**row)
+    version = await read_version(connection) if row.pop("says_version") else None
+    return Preflight(**row, ledger_version=version)
 
 
 async def read_roles(connection: Connection) -> tuple[RoleState, ...]:
@@ -52,17 +59,31 @@ async def read_roles(connection: Connection) -> tuple[RoleState, ...]:
 
 def _role(row: dict[str, Any]) -> RoleState:
     identity = re.search(r"\btype=(\w+)", row.pop("label") or "")
-    settings = dict(item.split("=", 1) for item in row.pop("settings"))
+    settings = _settings(row.pop("settings"))
+    elsewhere = {int(oid): _settings(items) for oid, items in (row.pop("database_settings") or {}).items()}
     rights = {name: row.pop(name) for name in ("inherits", "can_set", "admin", "is_operator")}
     return RoleState(
         **row,
         identity=identity[1].upper() if identity else None,
         settings=settings,
+        database_settings=elsewhere,
         actor=Actor(oid=row["oid"], name=row["name"], **rights),
     )
 
 
-async def read_memberships(connection: Connection, members: Iterable[int]) -> tuple[Edge, ...]:
-    """Every membership of the given roles, by grantor."""
-    cursor = await connection.execute(query("memberships"), {"members": list(members)}, binary=True)
+def _settings(items: Iterable[str]) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in items)
+
+
+async def read_memberships(connection: Connection) -> tuple[Edge, ...]:
+    """Every membership of the server, by grantor."""
+    cursor = await connection.execute(query("memberships"), binary=True)
     return tuple([Edge(**row) async for row in cursor])
+
+
+async def read_databases(connection: Connection) -> dict[str, int]:
+    """OIDs of the server's databases by name, templates and those that take no sessions left out."""
+    cursor = await connection.execute(
+        "SELECT datname, oid FROM pg_database WHERE datallowconn AND NOT datistemplate", binary=True
+    )
+    return {row["datname"]: row["oid"] async for row in cursor}

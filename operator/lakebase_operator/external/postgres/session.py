@@ -26,7 +26,8 @@ SETTINGS = {
 }
 """What every session of the operator is set to."""
 
-_SSL_MODES = {TLSMode.REQUIRE: "require", TLSMode.VERIFY_CA: "verify-ca", TLSMode.VERIFY_FULL: "verify-full"}
+SSL_MODES = {TLSMode.REQUIRE: "require", TLSMode.VERIFY_CA: "verify-ca", TLSMode.VERIFY_FULL: "verify-full"}
+"""``spec.tls.mode`` as libpq spells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ async def connect(server: Server, credential: Credential, database: str) -> Conn
                 dbname=database,
                 user=credential.user,
                 password=credential.password,
-                sslmode=_SSL_MODES[server.tls_mode],
+                sslmode=SSL_MODES[server.tls_mode],
                 sslrootcert=root,
                 application_name="lakebase-operator",
                 connect_timeout=int(limits.connect),

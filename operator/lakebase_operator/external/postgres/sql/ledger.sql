@@ -6,15 +6,17 @@ CREATE TABLE IF NOT EXISTS lakebase_operator.version (number int NOT NULL, datab
 INSERT INTO lakebase_operator.version
 SELECT 1, oid FROM pg_database WHERE datname = current_database() AND NOT EXISTS (SELECT FROM lakebase_operator.version);
 
--- One row per object, privilege and grantor: grantees in an array, 20 times smaller than a row each.
+-- One row per object, privilege and grantor: grantees in an array, 20 times smaller than a row each. An object is
+-- (class, objid, part); see rules.sql for these and for the marks that a privilege may carry.
 CREATE TABLE IF NOT EXISTS lakebase_operator.held (
     connection text   NOT NULL,
     class      text   NOT NULL,
     objid      oid    NOT NULL,
+    part       bigint NOT NULL DEFAULT 0,
     privilege  text   NOT NULL,
     grantor    oid    NOT NULL,
     grantees   oid[]  NOT NULL,
-    PRIMARY KEY (connection, class, objid, privilege, grantor)
+    PRIMARY KEY (connection, class, objid, part, privilege, grantor)
 );
 
 -- Roles that a declaration has made or taken over (in the home database only).
@@ -27,6 +29,9 @@ CREATE TABLE IF NOT EXISTS lakebase_operator.roles (
     settings    text[]  NOT NULL DEFAULT '{}',
     PRIMARY KEY (connection, role)
 );
+-- database_settings: OID of the database -> names. commented: the role's comment is declared.
+ALTER TABLE lakebase_operator.roles ADD COLUMN IF NOT EXISTS database_settings jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE lakebase_operator.roles ADD COLUMN IF NOT EXISTS commented boolean NOT NULL DEFAULT false;
 
 -- Objects that an AccessGrant with newObjects: false found first.
 CREATE TABLE IF NOT EXISTS lakebase_operator.snapshots (

@@ -1,13 +1,28 @@
 -- All roles of the server, what the operator may do with each, and which Databricks identity stands behind it.
+WITH setting AS MATERIALIZED (
+    SELECT setrole, setdatabase, setconfig FROM pg_db_role_setting WHERE setrole <> 0
+),
+-- Whoever grants a role needs ADMIN option itself or through roles whose privileges it has. pg_has_role counts any membership,
+-- as ALTER ROLE does.
+administered AS MATERIALIZED (
+    SELECT DISTINCT roleid FROM pg_auth_members WHERE admin_option AND pg_has_role(member, 'USAGE')
+)
 SELECT r.oid, r.rolname AS name, r.rolsuper AS superuser, r.rolcanlogin AS login, r.rolcreatedb AS create_db,
        r.rolcreaterole AS create_role, r.rolbypassrls AS bypass_rls, r.rolinherit AS inherit,
        r.rolconnlimit AS connection_limit, r.rolvaliduntil::text AS valid_until,
        COALESCE(s.setconfig, '{}') AS settings,
+       d.settings AS database_settings,
+       c.description AS comment,
        l.label,
        r.rolname = current_user AS is_operator,
        pg_has_role(r.oid, 'USAGE') AS inherits,
        pg_has_role(r.oid, 'SET') AS can_set,
-       pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION') AS admin
+       r.oid IN (SELECT roleid FROM administered)
+           OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS admin,
+       pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION') AS alterable
 FROM pg_roles r
-LEFT JOIN pg_db_role_setting s ON s.setrole = r.oid AND s.setdatabase = 0
+LEFT JOIN setting s ON s.setrole = r.oid AND s.setdatabase = 0
+LEFT JOIN (SELECT setrole, jsonb_object_agg(setdatabase, to_jsonb(setconfig)) AS settings
+           FROM setting WHERE setdatabase <> 0 GROUP BY setrole) AS d ON d.setrole = r.oid
+LEFT JOIN pg_shdescription c ON c.objoid = r.oid AND c.classoid = 'pg_authid'::regclass
 LEFT JOIN pg_shseclabel l ON l.objoid = r.oid AND l.classoid = 'pg_authid'::regclass AND l.provider = 'databricks_auth'

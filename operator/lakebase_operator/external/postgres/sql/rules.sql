@@ -1,121 +1,252 @@
--- Shared by compare.sql and record.sql: what the rules want (want, combination) and what the ACLs hold (entry).
+-- Shared by compare.sql and record.sql: what the rules want (want, forbid) and what the ACLs hold (entry).
 --
 --   %(rules)s         jsonb array of selectors (domain/desired.py)
 --   %(connection)s    whose ledger
 --   %(home)s, %(others)s
 --                     Each database of the connection answers for CONNECT on itself; the home also for those that are not
---                     the connection's. others: its other databases
+--                     the connection's, and for what else the server's databases share. others: its other databases
+--   %(focus)s         oid[]: look only at what these grantees hold; NULL for all
+--   %(unmanaged)s     jsonb: null, or {schemas: [], roles: []}: look for what nobody declares, where, and of whom
 --   %(keep_drifted)s  what somebody took away by hand stays in the ledger, so that it is still known as such
 --   %(opened)s        jsonb array of what PUBLIC was given in this very transaction
 --
+-- An object is (class, oid, part): part is the number of a column, the schema of default privileges, the hash of a
+-- parameter's name, else 0. A privilege with an asterisk is its grant option, as in the text of an ACL.
 -- Grantees are handled as sorted arrays per object and privilege, never row by row: 300,000 single privileges are 1,000 rows.
 rule AS MATERIALIZED (
-    SELECT r.id, r.class, r.schema, r.names, r.matching, r.excluding, r.access, r.privileges, r.grantees, s.objects AS only
+    SELECT r.id, r.class, r.schema, r.names, r.matching, r.excluding, r.columns, r.access, r.privileges, r.option, r.absent,
+           r.grantees, s.objects AS only
     FROM jsonb_to_recordset(%(rules)s::jsonb) AS r(
-        id int, class text, schema text, names text[], matching text[], excluding text[],
-        access text, privileges text[], snapshot text, grantees oid[])
+        id int, class text, schema text, names text[], matching text[], excluding text[], columns text[],
+        access text, privileges text[], option bool, absent bool, snapshot text, grantees oid[])
     LEFT JOIN lakebase_operator.snapshots s
       ON s.connection = %(connection)s AND s.snapshot = r.snapshot AND s.class = r.class
 ),
 own_database AS MATERIALIZED (
     SELECT oid FROM pg_database WHERE datname = current_database()
 ),
-extension_member AS MATERIALIZED (
-    SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e'
+-- Roles whose privileges the operator has.
+my_role AS MATERIALIZED (
+    SELECT oid FROM pg_roles WHERE pg_has_role(oid, 'USAGE')
 ),
--- Partitions are reached through their parent; one is selected only by its exact name.
-relation AS MATERIALIZED (
-    SELECT s.rule, c.oid, c.relkind, c.relname, c.relnamespace, bool_or(s.named) AS named
-    FROM (
-        SELECT r.id AS rule, c.oid, true AS named
-        FROM rule r CROSS JOIN LATERAL unnest(r.names) AS x(name)
-        JOIN pg_namespace n ON n.nspname = r.schema
-        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = x.name
-        WHERE r.class = 'TABLE'
-        UNION ALL
-        SELECT r.id, c.oid, false
-        FROM rule r
-        JOIN pg_namespace n ON n.nspname = r.schema
-        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname LIKE ANY (r.matching)
-        WHERE r.class = 'TABLE' AND r.matching <> '{}' AND NOT c.relispartition
-          AND NOT (n.nspname = 'public' AND c.relname = 'health_check')
-          AND c.oid NOT IN (SELECT objid FROM extension_member)
-    ) AS s
-    JOIN rule r ON r.id = s.rule
-    JOIN pg_class c ON c.oid = s.oid
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND NOT c.relname LIKE ANY (r.excluding)
-      AND (r.only IS NULL OR c.oid = ANY (r.only))
-    GROUP BY s.rule, c.oid, c.relkind, c.relname, c.relnamespace
+-- Rows of the ledger. A privilege with a minus sign is one whose absence was declared, and reached.
+ledger_row AS MATERIALIZED (
+    SELECT class, objid AS oid, part, privilege, grantor,
+           CASE WHEN %(focus)s::oid[] IS NULL THEN grantees
+                ELSE ARRAY(SELECT unnest(grantees) INTERSECT SELECT unnest(%(focus)s::oid[]) ORDER BY 1) END AS grantees
+    FROM lakebase_operator.held
+    WHERE connection = %(connection)s AND (%(focus)s::oid[] IS NULL OR grantees && %(focus)s::oid[])
+      AND (class NOT IN ('DATABASE', 'PARAMETER', 'TABLESPACE')
+           OR EXISTS (SELECT FROM lakebase_operator.version JOIN own_database ON database = oid))
+),
+ledger AS MATERIALIZED (
+    SELECT * FROM ledger_row WHERE privilege NOT LIKE '-%%'
+),
+reached AS MATERIALIZED (
+    SELECT class, oid, part, substr(privilege, 2) AS privilege, grantees FROM ledger_row WHERE privilege LIKE '-%%'
+),
+scope AS MATERIALIZED (
+    SELECT u.schemas, u.roles FROM jsonb_to_record(%(unmanaged)s::jsonb) AS u(schemas text[], roles text[])
+    WHERE %(unmanaged)s::jsonb <> 'null'
+),
+class_used AS MATERIALIZED (
+    SELECT class FROM rule UNION SELECT class FROM ledger_row
+    UNION SELECT unnest(ARRAY['TABLE', 'COLUMN', 'SEQUENCE', 'ROUTINE', 'TYPE', 'LANGUAGE', 'FOREIGN DATA WRAPPER',
+                              'FOREIGN SERVER', 'LARGE OBJECT', 'PARAMETER', 'TABLESPACE'])
+    FROM scope
+),
+place AS MATERIALIZED (
+    SELECT n.oid, n.nspname AS name, r.schema IS NOT NULL AS wanted, s.wanted IS NOT NULL AS searched
+    FROM pg_namespace n
+    LEFT JOIN (SELECT DISTINCT schema FROM rule) AS r ON r.schema = n.nspname
+    LEFT JOIN LATERAL (
+        SELECT true AS wanted FROM scope
+        WHERE n.nspname !~ '^(pg_.*|information_schema|neon|neon_.*|__db_system|databricks_auth|lakebase_operator)$'
+          AND (scope.schemas IS NULL OR n.nspname = ANY (scope.schemas))
+    ) AS s ON true
+),
+extension_member AS MATERIALIZED (
+    SELECT classid, objid FROM pg_depend
+    WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
+),
+-- Objects that the rules can speak of, that the ledger speaks of, or that are searched for what nobody declares.
+-- "patterned": a pattern may match it. Partitions are reached through their parent, and selected only by their exact names.
+candidate AS MATERIALIZED (
+    SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS class, c.oid, 0::bigint AS part, p.name AS schema,
+           c.relname::text AS name, NULL::text AS detail, c.relkind AS kind,
+           NOT c.relispartition AND NOT (p.name = 'public' AND c.relname = 'health_check') AND e.objid IS NULL AS patterned,
+           p.searched
+    FROM pg_class c
+    JOIN place p ON p.oid = c.relnamespace
+    LEFT JOIN extension_member e ON e.classid = 'pg_class'::regclass AND e.objid = c.oid
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+      AND (p.wanted OR p.searched
+           OR c.oid IN (SELECT oid FROM ledger_row WHERE class IN ('TABLE', 'COLUMN', 'SEQUENCE')))
+    UNION ALL
+    SELECT 'ROUTINE', f.oid, 0, p.name, f.proname,
+           (SELECT COALESCE(string_agg(format_type(t, NULL), ',' ORDER BY i), '')
+            FROM unnest(f.proargtypes) WITH ORDINALITY AS a(t, i)),
+           f.prokind, e.objid IS NULL, p.searched
+    FROM pg_proc f
+    JOIN place p ON p.oid = f.pronamespace
+    LEFT JOIN extension_member e ON e.classid = 'pg_proc'::regclass AND e.objid = f.oid
+    WHERE 'ROUTINE' IN (SELECT class FROM class_used)
+      AND (p.wanted OR p.searched OR f.oid IN (SELECT oid FROM ledger_row WHERE class = 'ROUTINE'))
+    UNION ALL
+    -- Arrays and multiranges have no privileges of their own; a table's row type is not a type of its own.
+    SELECT 'TYPE', t.oid, 0, p.name, t.typname, NULL, t.typtype, e.objid IS NULL, p.searched
+    FROM pg_type t
+    JOIN place p ON p.oid = t.typnamespace
+    LEFT JOIN pg_class c ON c.oid = t.typrelid
+    LEFT JOIN extension_member e ON e.classid = 'pg_type'::regclass AND e.objid = t.oid
+    WHERE 'TYPE' IN (SELECT class FROM class_used) AND t.typcategory <> 'A' AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
+      AND (t.typrelid = 0 OR c.relkind = 'c')
+      AND (p.wanted OR p.searched OR t.oid IN (SELECT oid FROM ledger_row WHERE class = 'TYPE'))
+    UNION ALL
+    SELECT 'SCHEMA', oid, 0, '', nspname, NULL, NULL,
+           nspname !~ '^(pg_.*|information_schema|neon|neon_.*|__db_system|databricks_auth|lakebase_operator)$',
+           oid IN (SELECT oid FROM place WHERE searched)
+    FROM pg_namespace
+    UNION ALL
+    SELECT 'DATABASE', oid, 0, '', datname, NULL, NULL, NOT datistemplate AND datname <> 'postgres',
+           NOT datistemplate AND datname <> 'postgres' AND EXISTS (SELECT FROM scope WHERE schemas IS NULL)
+    FROM pg_database
+    WHERE CASE WHEN %(home)s THEN datname <> ALL (%(others)s::text[]) ELSE datname = current_database() END
+    UNION ALL
+    SELECT 'LANGUAGE', oid, 0, '', lanname, NULL, NULL, lanpltrusted, EXISTS (SELECT FROM scope WHERE schemas IS NULL)
+    FROM pg_language WHERE 'LANGUAGE' IN (SELECT class FROM class_used)
+    UNION ALL
+    SELECT 'FOREIGN DATA WRAPPER', w.oid, 0, '', w.fdwname, NULL, NULL, e.objid IS NULL,
+           EXISTS (SELECT FROM scope WHERE schemas IS NULL)
+    FROM pg_foreign_data_wrapper w
+    LEFT JOIN extension_member e ON e.classid = 'pg_foreign_data_wrapper'::regclass AND e.objid = w.oid
+    WHERE 'FOREIGN DATA WRAPPER' IN (SELECT class FROM class_used)
+    UNION ALL
+    SELECT 'FOREIGN SERVER', oid, 0, '', srvname, NULL, NULL, true, EXISTS (SELECT FROM scope WHERE schemas IS NULL)
+    FROM pg_foreign_server WHERE 'FOREIGN SERVER' IN (SELECT class FROM class_used)
+    UNION ALL
+    SELECT 'LARGE OBJECT', oid, 0, '', oid::text, NULL, NULL, true,
+           lomacl IS NOT NULL AND EXISTS (SELECT FROM scope WHERE schemas IS NULL)
+    FROM pg_largeobject_metadata
+    WHERE 'LARGE OBJECT' IN (SELECT class FROM class_used)
+      AND (oid::text IN (SELECT unnest(names) FROM rule WHERE class = 'LARGE OBJECT')
+           OR oid IN (SELECT oid FROM ledger_row WHERE class = 'LARGE OBJECT')
+           OR (lomacl IS NOT NULL AND EXISTS (SELECT FROM scope WHERE schemas IS NULL)))
+    UNION ALL
+    SELECT 'TABLESPACE', oid, 0, '', spcname, NULL, NULL, spcname !~ '^pg_', EXISTS (SELECT FROM scope WHERE schemas IS NULL)
+    FROM pg_tablespace WHERE %(home)s AND 'TABLESPACE' IN (SELECT class FROM class_used)
+    UNION ALL
+    -- A parameter has a row only once something is granted on it; any name can be.
+    SELECT 'PARAMETER', 0, hashtextextended(s.name, 0), '', s.name, NULL, NULL, true,
+           EXISTS (SELECT FROM scope WHERE schemas IS NULL)
+    FROM (SELECT parname AS name FROM pg_parameter_acl
+          UNION SELECT unnest(names) FROM rule WHERE class = 'PARAMETER'
+          UNION SELECT lower(name) FROM pg_settings
+                WHERE EXISTS (SELECT FROM rule WHERE class = 'PARAMETER' AND matching <> '{}')) AS s
+    WHERE %(home)s AND 'PARAMETER' IN (SELECT class FROM class_used)
+),
+-- A routine is named with or without the types of its arguments.
+alias AS MATERIALIZED (
+    SELECT class, schema, name, oid, part FROM candidate
+    UNION ALL
+    SELECT class, schema, name || '(' || detail || ')', oid, part FROM candidate WHERE class = 'ROUTINE'
+),
+-- Who may create something in a schema: its owner, owners of what is in it, and who was given CREATE.
+creator AS MATERIALIZED (
+    SELECT r.id AS rule, x.role
+    FROM rule r
+    JOIN pg_namespace n ON n.nspname = r.schema
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN o.rolname = 'pg_database_owner' THEN d.datdba ELSE n.nspowner END AS role
+        FROM pg_roles o, pg_database d WHERE o.oid = n.nspowner AND d.datname = current_database()
+        UNION SELECT relowner FROM pg_class WHERE relnamespace = n.oid
+        UNION SELECT proowner FROM pg_proc WHERE pronamespace = n.oid
+        UNION SELECT i.grantee FROM aclexplode(n.nspacl) AS i WHERE i.privilege_type = 'CREATE' AND i.grantee <> 0
+    ) AS x
+    JOIN pg_roles o ON o.oid = x.role
+    WHERE r.class LIKE 'DEFAULT %%' AND r.names = '{}'
+      AND o.rolname !~* '^(authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$'
+    UNION ALL
+    SELECT r.id, o.oid FROM rule r JOIN pg_roles o ON o.rolname = ANY (r.names) WHERE r.class LIKE 'DEFAULT %%'
 ),
 matched AS MATERIALIZED (
-    SELECT rule, 'TABLE' AS class, oid, relname AS name FROM relation
+    SELECT s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind, bool_or(s.named) AS named
+    FROM (
+        SELECT r.id AS rule, a.class, a.oid, a.part, true AS named
+        FROM rule r CROSS JOIN LATERAL unnest(r.names) AS x(name)
+        JOIN alias a ON a.class = r.class AND a.schema = r.schema AND a.name = x.name
+        UNION ALL
+        SELECT r.id, c.class, c.oid, c.part, false
+        FROM rule r JOIN candidate c ON c.class = r.class AND c.schema = r.schema
+        WHERE r.matching <> '{}' AND c.patterned AND c.name LIKE ANY (r.matching)
+    ) AS s
+    JOIN candidate c USING (class, oid, part)
+    JOIN rule r ON r.id = s.rule
+    WHERE NOT c.name LIKE ANY (r.excluding) AND (r.only IS NULL OR c.oid = ANY (r.only))
+    GROUP BY s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind
     UNION ALL
-    SELECT r.id, 'SCHEMA', n.oid, n.nspname
-    FROM rule r
-    JOIN pg_namespace n
-      ON n.nspname = ANY (r.names)
-      OR (n.nspname LIKE ANY (r.matching)
-          AND n.nspname !~ '^(pg_.*|information_schema|neon|neon_.*|__db_system|databricks_auth|lakebase_operator)$')
-    WHERE r.class = 'SCHEMA' AND NOT n.nspname LIKE ANY (r.excluding)
-      AND (r.only IS NULL OR n.oid = ANY (r.only))
-    UNION ALL
-    SELECT r.id, 'DATABASE', d.oid, d.datname
-    FROM rule r
-    JOIN pg_database d
-      ON d.datname = ANY (r.names)
-      OR (d.datname LIKE ANY (r.matching) AND NOT d.datistemplate AND d.datname <> 'postgres')
-    WHERE r.class = 'DATABASE' AND NOT d.datname LIKE ANY (r.excluding)
-      AND CASE WHEN %(home)s THEN d.datname <> ALL (%(others)s::text[]) ELSE d.datname = current_database() END
-      AND (r.only IS NULL OR d.oid = ANY (r.only))
+    SELECT r.id, r.class, k.role, COALESCE(n.oid, 0)::bigint, r.schema, o.rolname, NULL, true
+    FROM creator k JOIN rule r ON r.id = k.rule JOIN pg_roles o ON o.oid = k.role
+    LEFT JOIN pg_namespace n ON n.nspname = r.schema
+    WHERE r.schema = '' OR n.oid IS NOT NULL
 ),
--- (rule, class, oid, privilege): what each rule wants on each object.
-item AS MATERIALIZED (
-    SELECT m.rule, m.class, m.oid, p.privilege, false AS implied
+-- What each rule wants on each object, or wants to be absent; without grant options.
+plain_item AS MATERIALIZED (
+    SELECT m.rule, m.class, m.oid, m.part, p.privilege, false AS implied
     FROM matched m JOIN rule r ON r.id = m.rule CROSS JOIN LATERAL unnest(r.privileges) AS p(privilege)
-    WHERE r.access IS NULL
+    WHERE r.columns = '{}' AND (m.class <> 'TABLE' OR r.access IS NULL OR p.privilege = 'SELECT' OR m.kind IN ('r', 'p'))
     UNION ALL
-    SELECT x.rule, 'TABLE', x.oid, 'SELECT', false
-    FROM relation x JOIN rule r ON r.id = x.rule WHERE r.access IS NOT NULL
+    SELECT m.rule, 'COLUMN', m.oid, a.attnum, p.privilege, false
+    FROM matched m JOIN rule r ON r.id = m.rule
+    JOIN pg_attribute a ON a.attrelid = m.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY (r.columns)
+    CROSS JOIN LATERAL unnest(r.privileges) AS p(privilege)
+    WHERE r.columns <> '{}' AND m.class = 'TABLE'
+      AND (r.access IS NULL OR p.privilege = 'SELECT' OR m.kind IN ('r', 'p'))
     UNION ALL
-    SELECT x.rule, 'TABLE', x.oid, p.privilege, false
-    FROM relation x JOIN rule r ON r.id = x.rule
-    CROSS JOIN (VALUES ('INSERT', 8), ('UPDATE', 4), ('DELETE', 16), ('TRUNCATE', NULL)) AS p(privilege, bit)
-    WHERE r.access = 'Write'
-      AND (x.relkind IN ('r', 'p')
-           -- Views and foreign tables: only what is updatable, and only where it is named on purpose.
-           OR (x.relkind IN ('v', 'f') AND x.named AND p.bit IS NOT NULL
-               AND CASE WHEN EXISTS (SELECT FROM pg_foreign_table t JOIN pg_foreign_server s ON s.oid = t.ftserver
-                                     JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
-                                     WHERE t.ftrelid = x.oid AND w.fdwhandler = 0)
-                        THEN false  -- without a handler it cannot even be asked
-                        ELSE pg_relation_is_updatable(x.oid, true) & p.bit <> 0 END))
+    -- Views and foreign tables: an access level gives writing only where it is possible, and named on purpose.
+    SELECT m.rule, CASE WHEN a.attnum IS NULL THEN 'TABLE' ELSE 'COLUMN' END, m.oid, COALESCE(a.attnum, 0), p.privilege, false
+    FROM matched m JOIN rule r ON r.id = m.rule
+    JOIN (VALUES ('INSERT', 8), ('UPDATE', 4), ('DELETE', 16)) AS p(privilege, bit) ON p.privilege = ANY (r.privileges)
+    LEFT JOIN pg_attribute a ON r.columns <> '{}' AND a.attrelid = m.oid AND a.attnum > 0 AND NOT a.attisdropped
+                            AND a.attname = ANY (r.columns)
+    WHERE r.access IS NOT NULL AND m.class = 'TABLE' AND m.kind IN ('v', 'f') AND m.named
+      AND (r.columns = '{}' OR a.attnum IS NOT NULL)
+      AND CASE WHEN EXISTS (SELECT FROM pg_foreign_table t JOIN pg_foreign_server s ON s.oid = t.ftserver
+                            JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+                            WHERE t.ftrelid = m.oid AND w.fdwhandler = 0)
+               THEN false  -- without a handler it cannot even be asked
+               ELSE pg_relation_is_updatable(m.oid, true) & p.bit <> 0 END
     UNION ALL
     -- INSERT into a serial column needs its sequence; an identity column does not (deptype 'i').
-    SELECT x.rule, 'SEQUENCE', d.objid, 'USAGE', false
-    FROM relation x JOIN rule r ON r.id = x.rule
-    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-                    AND d.refobjid = x.oid AND d.refobjsubid > 0 AND d.deptype = 'a'
-    JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-    WHERE r.access = 'Write'
-    UNION ALL
-    SELECT m.rule, m.class, m.oid, CASE m.class WHEN 'SCHEMA' THEN 'USAGE' ELSE 'CONNECT' END, false
+    SELECT m.rule, 'SEQUENCE', d.objid, 0, 'USAGE', false
     FROM matched m JOIN rule r ON r.id = m.rule
-    WHERE r.access IS NOT NULL AND m.class IN ('SCHEMA', 'DATABASE')
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+                    AND d.refobjid = m.oid AND d.refobjsubid > 0 AND d.deptype = 'a'
+    JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+    WHERE r.access = 'Write' AND m.class = 'TABLE'
     UNION ALL
-    -- What makes a granted table usable.
-    SELECT DISTINCT x.rule, 'SCHEMA', x.relnamespace, 'USAGE', true
-    FROM relation x JOIN rule r ON r.id = x.rule WHERE r.access IS NOT NULL
+    -- What makes a granted object usable.
+    SELECT DISTINCT m.rule, 'SCHEMA', p.oid, 0::bigint, 'USAGE', true
+    FROM matched m JOIN rule r ON r.id = m.rule JOIN place p ON p.name = m.schema
+    WHERE r.access IS NOT NULL AND m.class IN ('TABLE', 'SEQUENCE')
     UNION ALL
-    SELECT DISTINCT m.rule, 'DATABASE', d.oid, 'CONNECT', true
+    SELECT DISTINCT m.rule, 'DATABASE', d.oid, 0::bigint, 'CONNECT', true
     FROM matched m JOIN rule r ON r.id = m.rule, own_database d
-    WHERE r.access IS NOT NULL AND m.class <> 'DATABASE'
+    WHERE r.access IS NOT NULL AND m.class IN ('TABLE', 'SEQUENCE', 'SCHEMA')
+),
+-- With grant options. To hold a privilege with grant option is to hold it; so its absence is that of both.
+item AS MATERIALIZED (
+    SELECT i.rule, i.class, i.oid, i.part, i.privilege, i.implied, r.absent
+    FROM plain_item i JOIN rule r ON r.id = i.rule WHERE NOT (r.absent AND r.option)
+    UNION ALL
+    SELECT i.rule, i.class, i.oid, i.part, i.privilege || '*', false, r.absent
+    FROM plain_item i JOIN rule r ON r.id = i.rule WHERE (r.option OR r.absent) AND NOT i.implied
 ),
 want AS MATERIALIZED (
-    SELECT class, oid, privilege, bool_and(implied) AS implied, array_agg(rule ORDER BY rule) AS rules
-    FROM (SELECT class, oid, privilege, rule, bool_and(implied) AS implied
-          FROM item GROUP BY class, oid, privilege, rule) AS once
-    GROUP BY class, oid, privilege
+    SELECT class, oid, part, privilege, absent, bool_and(implied) AS implied, array_agg(rule ORDER BY rule) AS rules
+    FROM (SELECT class, oid, part, privilege, absent, rule, bool_and(implied) AS implied
+          FROM item GROUP BY class, oid, part, privilege, absent, rule) AS once
+    GROUP BY class, oid, part, privilege, absent
 ),
 -- Few distinct combinations of rules stand behind many objects: their grantees are united once each.
 combination AS MATERIALIZED (
@@ -124,166 +255,268 @@ combination AS MATERIALIZED (
     CROSS JOIN LATERAL unnest(c.rules) AS x(id) JOIN rule r USING (id) CROSS JOIN LATERAL unnest(r.grantees) AS g
     GROUP BY c.rules
 ),
-ledger AS MATERIALIZED (
-    SELECT class, objid AS oid, privilege, grantor, grantees
-    FROM lakebase_operator.held
-    WHERE connection = %(connection)s
-      AND (class <> 'DATABASE' OR EXISTS (SELECT FROM lakebase_operator.version JOIN own_database ON database = oid))
+forbid AS MATERIALIZED (
+    SELECT w.class, w.oid, w.part, w.privilege, w.rules, c.grantees FROM want w JOIN combination c USING (rules) WHERE w.absent
+),
+-- Where both are declared, the narrower holds.
+declared AS MATERIALIZED (
+    SELECT w.class, w.oid, w.part, w.privilege, w.implied, w.rules,
+           CASE WHEN f.grantees IS NOT NULL
+                THEN ARRAY(SELECT unnest(c.grantees) EXCEPT SELECT unnest(f.grantees) ORDER BY 1)
+                -- Whoever makes something has it anyway: the defaults of a schema need not say so.
+                WHEN w.class LIKE 'DEFAULT %%' AND w.part <> 0 THEN array_remove(c.grantees, w.oid)
+                ELSE c.grantees END AS grantees
+    FROM want w
+    JOIN combination c USING (rules)
+    LEFT JOIN forbid f USING (class, oid, part, privilege)
+    WHERE NOT w.absent
+),
+-- Where, and of whom, what nobody declares is looked for: never of the system, nor of the operator itself.
+searched_grantee AS MATERIALIZED (
+    SELECT g.oid FROM (SELECT oid, rolname::text FROM pg_roles UNION ALL SELECT 0, 'PUBLIC') AS g(oid, name), scope
+    WHERE g.name !~* '^(authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$' AND g.name <> current_user
+      AND (scope.roles IS NULL OR g.name = ANY (scope.roles)) AND (%(focus)s::oid[] IS NULL OR g.oid = ANY (%(focus)s::oid[]))
+),
+searched AS MATERIALIZED (
+    SELECT class, oid, part FROM candidate WHERE searched
+    UNION ALL
+    SELECT 'COLUMN', a.attrelid, a.attnum FROM pg_attribute a
+    WHERE EXISTS (SELECT FROM scope) AND a.attacl IS NOT NULL AND NOT a.attisdropped
+      AND a.attrelid IN (SELECT oid FROM candidate WHERE searched AND class = 'TABLE')
+    UNION ALL
+    SELECT t.class, a.defaclrole, a.defaclnamespace::bigint
+    FROM pg_default_acl a JOIN pg_roles o ON o.oid = a.defaclrole
+    JOIN (VALUES ('r', 'DEFAULT TABLES'), ('S', 'DEFAULT SEQUENCES'), ('f', 'DEFAULT ROUTINES'), ('T', 'DEFAULT TYPES'),
+                 ('n', 'DEFAULT SCHEMAS'), ('L', 'DEFAULT LARGE OBJECTS')) AS t(code, class) ON t.code = a.defaclobjtype
+    CROSS JOIN scope
+    WHERE o.rolname !~* '^(authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$'
+      AND (scope.schemas IS NULL OR a.defaclnamespace IN (SELECT oid FROM place WHERE searched))
 ),
 interesting_grantee AS MATERIALIZED (
     SELECT DISTINCT g AS oid FROM combination c, unnest(c.grantees) AS g
     UNION
-    SELECT DISTINCT g FROM (SELECT DISTINCT grantees FROM ledger) AS l, unnest(l.grantees) AS g
+    SELECT DISTINCT g FROM (SELECT DISTINCT grantees FROM ledger_row) AS l, unnest(l.grantees) AS g
+    UNION SELECT oid FROM searched_grantee
 ),
 object AS MATERIALIZED (
-    SELECT class, oid FROM want UNION SELECT class, oid FROM ledger UNION SELECT 'DATABASE', oid FROM own_database
+    SELECT class, oid, part FROM want UNION SELECT class, oid, part FROM ledger_row
+    UNION SELECT 'DATABASE', oid, 0 FROM own_database
+    UNION SELECT 'TABLE', oid, 0 FROM want WHERE class = 'COLUMN'
+    UNION SELECT class, oid, 0 FROM want WHERE class LIKE 'DEFAULT %%' AND absent
+    UNION SELECT class, oid, part FROM searched
 ),
 acl AS MATERIALIZED (
-    SELECT o.class, o.oid, c.relowner AS owner,
+    SELECT o.class, o.oid, o.part, c.relowner AS owner,
            COALESCE(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner)) AS acl
     FROM object o JOIN pg_class c ON c.oid = o.oid WHERE o.class IN ('TABLE', 'SEQUENCE')
     UNION ALL
-    SELECT o.class, o.oid, n.nspowner, COALESCE(n.nspacl, acldefault('n', n.nspowner))
+    SELECT o.class, o.oid, o.part, c.relowner, COALESCE(a.attacl, acldefault('c', c.relowner))
+    FROM object o JOIN pg_class c ON c.oid = o.oid
+    JOIN pg_attribute a ON a.attrelid = o.oid AND a.attnum = o.part AND NOT a.attisdropped WHERE o.class = 'COLUMN'
+    UNION ALL
+    SELECT o.class, o.oid, o.part, f.proowner, COALESCE(f.proacl, acldefault('f', f.proowner))
+    FROM object o JOIN pg_proc f ON f.oid = o.oid WHERE o.class = 'ROUTINE'
+    UNION ALL
+    SELECT o.class, o.oid, o.part, t.typowner, COALESCE(t.typacl, acldefault('T', t.typowner))
+    FROM object o JOIN pg_type t ON t.oid = o.oid WHERE o.class = 'TYPE'
+    UNION ALL
+    SELECT o.class, o.oid, o.part, n.nspowner, COALESCE(n.nspacl, acldefault('n', n.nspowner))
     FROM object o JOIN pg_namespace n ON n.oid = o.oid WHERE o.class = 'SCHEMA'
     UNION ALL
-    SELECT o.class, o.oid, d.datdba, COALESCE(d.datacl, acldefault('d', d.datdba))
+    SELECT o.class, o.oid, o.part, d.datdba, COALESCE(d.datacl, acldefault('d', d.datdba))
     FROM object o JOIN pg_database d ON d.oid = o.oid WHERE o.class = 'DATABASE'
+    UNION ALL
+    SELECT o.class, o.oid, o.part, l.lanowner, COALESCE(l.lanacl, acldefault('l', l.lanowner))
+    FROM object o JOIN pg_language l ON l.oid = o.oid WHERE o.class = 'LANGUAGE'
+    UNION ALL
+    SELECT o.class, o.oid, o.part, w.fdwowner, COALESCE(w.fdwacl, acldefault('F', w.fdwowner))
+    FROM object o JOIN pg_foreign_data_wrapper w ON w.oid = o.oid WHERE o.class = 'FOREIGN DATA WRAPPER'
+    UNION ALL
+    SELECT o.class, o.oid, o.part, s.srvowner, COALESCE(s.srvacl, acldefault('S', s.srvowner))
+    FROM object o JOIN pg_foreign_server s ON s.oid = o.oid WHERE o.class = 'FOREIGN SERVER'
+    UNION ALL
+    SELECT o.class, o.oid, o.part, l.lomowner, COALESCE(l.lomacl, acldefault('L', l.lomowner))
+    FROM object o JOIN pg_largeobject_metadata l ON l.oid = o.oid WHERE o.class = 'LARGE OBJECT'
+    UNION ALL
+    SELECT o.class, o.oid, o.part, s.spcowner, COALESCE(s.spcacl, acldefault('t', s.spcowner))
+    FROM object o JOIN pg_tablespace s ON s.oid = o.oid WHERE o.class = 'TABLESPACE'
+    UNION ALL
+    -- 10: the role that initdb made owns all parameters.
+    SELECT o.class, o.oid, o.part, 10, COALESCE(p.paracl, acldefault('p', 10))
+    FROM object o LEFT JOIN pg_parameter_acl p ON hashtextextended(p.parname, 0) = o.part WHERE o.class = 'PARAMETER'
+    UNION ALL
+    -- Default privileges of a schema come on top of the global ones, which begin with PostgreSQL's own. 'c', of columns, is the
+    -- empty ACL: aclexplode refuses an array without dimensions.
+    SELECT o.class, o.oid, o.part, o.oid,
+           COALESCE(a.defaclacl, acldefault(CASE o.part WHEN 0 THEN t.kind ELSE 'c' END, o.oid))
+    FROM object o
+    JOIN (VALUES ('DEFAULT TABLES', 'r'::"char", 'r'::"char"), ('DEFAULT SEQUENCES', 'S', 's'), ('DEFAULT ROUTINES', 'f', 'f'),
+                 ('DEFAULT TYPES', 'T', 'T'), ('DEFAULT SCHEMAS', 'n', 'n'), ('DEFAULT LARGE OBJECTS', 'L', 'L'))
+         AS t(class, code, kind) USING (class)
+    JOIN pg_roles r ON r.oid = o.oid
+    LEFT JOIN pg_default_acl a ON a.defaclrole = o.oid AND a.defaclnamespace = o.part::oid AND a.defaclobjtype = t.code
 ),
 -- Many objects have the same ACL: each distinct one is taken apart once.
 shared_acl AS MATERIALIZED (
-    SELECT row_number() OVER () AS number, acl, array_agg(class) AS classes, array_agg(oid) AS oids, array_agg(owner) AS owners
+    SELECT row_number() OVER () AS number, acl, array_agg(class) AS classes, array_agg(oid) AS oids, array_agg(part) AS parts,
+           array_agg(owner) AS owners
     FROM acl GROUP BY acl
 ),
 exploded AS MATERIALIZED (
-    SELECT u.number, x.privilege, x.grantor, x.grantees, x.public,
-           count(*) FILTER (WHERE x.grantees <> '{}') OVER (PARTITION BY u.number, x.privilege) AS grantors
+    SELECT u.number, y.privilege, x.grantor, y.grantees, y.public, y.mine,
+           count(*) FILTER (WHERE y.grantees <> '{}') OVER (PARTITION BY u.number, y.privilege) AS grantors
     FROM shared_acl u
     CROSS JOIN LATERAL (
         SELECT i.privilege_type AS privilege, i.grantor,
                COALESCE(array_agg(i.grantee ORDER BY i.grantee)
                         FILTER (WHERE i.grantee IN (SELECT oid FROM interesting_grantee)), '{}') AS grantees,
-               bool_or(i.grantee = 0) AS public
+               array_agg(i.grantee ORDER BY i.grantee)
+                   FILTER (WHERE i.is_grantable AND i.grantee IN (SELECT oid FROM interesting_grantee)) AS options,
+               bool_or(i.grantee = 0) AS public,
+               bool_or(i.is_grantable AND i.grantee IN (SELECT oid FROM my_role)) AS mine
         FROM aclexplode(u.acl) AS i
         GROUP BY i.privilege_type, i.grantor
     ) AS x
+    CROSS JOIN LATERAL (
+        SELECT x.privilege, x.grantees, x.public, x.mine
+        UNION ALL
+        SELECT x.privilege || '*', x.options, false, x.mine WHERE x.options IS NOT NULL
+    ) AS y
 ),
 entry AS MATERIALIZED (
-    SELECT o.class, o.oid, o.owner, x.privilege, x.grantor, x.grantees, x.public, x.grantors
+    SELECT o.class, o.oid, o.part, o.owner, x.privilege, x.grantor, x.grantees, x.public, x.mine, x.grantors
     FROM shared_acl u
-    CROSS JOIN LATERAL unnest(u.classes, u.oids, u.owners) AS o(class, oid, owner)
+    CROSS JOIN LATERAL unnest(u.classes, u.oids, u.parts, u.owners) AS o(class, oid, part, owner)
     JOIN exploded x USING (number)
 ),
 -- Who of the interesting grantees holds a privilege, whoever granted it; usually there is one grantor.
 held AS MATERIALIZED (
-    SELECT class, oid, privilege, grantees FROM entry WHERE grantors = 1 AND grantees <> '{}'
+    SELECT class, oid, part, privilege, grantees FROM entry WHERE grantors = 1 AND grantees <> '{}'
     UNION ALL
-    SELECT class, oid, privilege, array_agg(DISTINCT g ORDER BY g)
-    FROM entry, unnest(grantees) AS g WHERE grantors > 1 GROUP BY class, oid, privilege
+    SELECT class, oid, part, privilege, array_agg(DISTINCT g ORDER BY g)
+    FROM entry, unnest(grantees) AS g WHERE grantors > 1 GROUP BY class, oid, part, privilege
 ),
 public AS MATERIALIZED (
-    SELECT DISTINCT class, oid, privilege FROM entry WHERE public
-),
-declared AS MATERIALIZED (
-    SELECT w.class, w.oid, w.privilege, w.implied, w.rules, c.grantees
-    FROM want w JOIN combination c USING (rules)
+    SELECT DISTINCT class, oid, part, privilege FROM entry WHERE public
 ),
 -- What other connections hold in this database.
 elsewhere AS MATERIALIZED (
-    SELECT class, objid AS oid, privilege, array_agg(DISTINCT g) AS grantees
+    SELECT class, objid AS oid, part, privilege, array_agg(DISTINCT g) AS grantees
     FROM lakebase_operator.held, unnest(grantees) AS g
-    WHERE connection <> %(connection)s GROUP BY class, objid, privilege
+    WHERE connection <> %(connection)s AND privilege NOT LIKE '-%%' GROUP BY class, objid, part, privilege
 ),
 -- The ledger with the grantor under which its entries are found today: a change of owner rewrites the grantor in the ACL.
 -- Not claimed are an owner's own rights, and what is left to another connection that holds it too.
 claim_by_row AS MATERIALIZED (
-    SELECT l.class, l.oid, l.privilege, found.grantor,
-           count(*) OVER (PARTITION BY l.class, l.oid, l.privilege, found.grantor) AS rows,
+    SELECT l.class, l.oid, l.part, l.privilege, found.grantor,
+           count(*) OVER (PARTITION BY l.class, l.oid, l.part, l.privilege, found.grantor) AS rows,
            CASE WHEN w.grantees IS NULL AND a.owner <> ALL (l.grantees) THEN l.grantees
                 ELSE ARRAY(SELECT g FROM unnest(l.grantees) AS g
                            WHERE g <> a.owner AND (g = ANY (d.grantees) OR g <> ALL (COALESCE(w.grantees, '{}')))
                            ORDER BY g) END AS grantees
     FROM ledger l
-    JOIN acl a USING (class, oid)
-    LEFT JOIN entry e USING (class, oid, privilege, grantor)
+    JOIN acl a USING (class, oid, part)
+    LEFT JOIN entry e USING (class, oid, part, privilege, grantor)
     CROSS JOIN LATERAL (SELECT CASE WHEN e.owner IS NOT NULL THEN l.grantor ELSE a.owner END AS grantor) AS found
-    LEFT JOIN declared d USING (class, oid, privilege)
-    LEFT JOIN elsewhere w USING (class, oid, privilege)
+    LEFT JOIN declared d USING (class, oid, part, privilege)
+    LEFT JOIN elsewhere w USING (class, oid, part, privilege)
 ),
 claim AS MATERIALIZED (
-    SELECT class, oid, privilege, grantor, grantees FROM claim_by_row WHERE rows = 1
+    SELECT class, oid, part, privilege, grantor, grantees FROM claim_by_row WHERE rows = 1
     UNION ALL
-    SELECT class, oid, privilege, grantor, array_agg(DISTINCT g ORDER BY g)
-    FROM claim_by_row, unnest(grantees) AS g WHERE rows > 1 GROUP BY class, oid, privilege, grantor
+    SELECT class, oid, part, privilege, grantor, array_agg(DISTINCT g ORDER BY g)
+    FROM claim_by_row, unnest(grantees) AS g WHERE rows > 1 GROUP BY class, oid, part, privilege, grantor
 ),
--- What PUBLIC has had since the database or the extension was made: not ours, so it is never revoked.
-public_by_default AS MATERIALIZED (
-    SELECT a.class, a.oid, x.privilege_type AS privilege
-    FROM acl a CROSS JOIN LATERAL aclexplode(acldefault('d', a.owner)) AS x
-    WHERE a.class = 'DATABASE' AND x.grantee = 0
-    UNION ALL
-    SELECT o.class, o.oid, x.privilege_type
-    FROM object o
-    JOIN pg_init_privs i ON i.objoid = o.oid AND i.objsubid = 0
-     AND i.classoid = CASE o.class WHEN 'SCHEMA' THEN 'pg_namespace'::regclass ELSE 'pg_class'::regclass END
-    CROSS JOIN LATERAL aclexplode(i.initprivs) AS x
-    WHERE o.class <> 'DATABASE' AND x.grantee = 0
-    EXCEPT
-    SELECT j.class, j.oid, j.privilege FROM jsonb_to_recordset(%(opened)s::jsonb) AS j(class text, oid oid, privilege text)
+-- What is there by default: PostgreSQL gives it to PUBLIC, or the extension gave it when it was made. Not ours, so it is
+-- never revoked unless its absence is declared (https://www.postgresql.org/docs/current/ddl-priv.html).
+baseline AS MATERIALIZED (
+    SELECT class, oid, part, privilege, array_agg(DISTINCT grantee ORDER BY grantee) AS grantees
+    FROM (
+        SELECT o.class, o.oid, o.part, p.privilege, 0::oid AS grantee
+        FROM object o
+        JOIN (VALUES ('DATABASE', 'CONNECT'), ('DATABASE', 'TEMPORARY'), ('ROUTINE', 'EXECUTE'), ('TYPE', 'USAGE'),
+                     ('LANGUAGE', 'USAGE'), ('DEFAULT ROUTINES', 'EXECUTE'), ('DEFAULT TYPES', 'USAGE'))
+             AS p(class, privilege) USING (class)
+        WHERE o.class NOT LIKE 'DEFAULT %%' OR o.part = 0
+        UNION ALL
+        SELECT o.class, o.oid, o.part, x.privilege_type || s.star, x.grantee
+        FROM object o
+        JOIN (VALUES ('TABLE', 'pg_class'::regclass), ('COLUMN', 'pg_class'), ('SEQUENCE', 'pg_class'), ('ROUTINE', 'pg_proc'),
+                     ('TYPE', 'pg_type'), ('SCHEMA', 'pg_namespace'), ('LANGUAGE', 'pg_language'),
+                     ('FOREIGN DATA WRAPPER', 'pg_foreign_data_wrapper'), ('FOREIGN SERVER', 'pg_foreign_server'))
+             AS t(class, catalog) USING (class)
+        JOIN pg_init_privs i ON i.objoid = o.oid AND i.objsubid = o.part AND i.classoid = t.catalog
+        CROSS JOIN LATERAL aclexplode(i.initprivs) AS x
+        CROSS JOIN LATERAL (SELECT '' AS star UNION ALL SELECT '*' WHERE x.is_grantable) AS s
+    ) AS b
+    WHERE grantee <> 0 OR NOT EXISTS (
+        SELECT FROM jsonb_to_recordset(%(opened)s::jsonb) AS j(class text, oid oid, part bigint, privilege text)
+        WHERE (j.class, j.oid, j.part, j.privilege) = (b.class, b.oid, b.part, b.privilege))
+    GROUP BY class, oid, part, privilege
 ),
 -- Of what is declared (or was, and could not be taken back) what the ACLs hold today.
 -- A privilege that several grantors gave is recorded once: as before, else as the owner's.
 -- Again, few distinct combinations of arrays stand behind many rows.
 single AS MATERIALIZED (
-    SELECT e.class, e.oid, e.privilege, e.grantor, e.owner, e.grantees AS held, COALESCE(d.grantees, '{}') AS wanted,
-           COALESCE(k.grantees, '{}') AS claimed, b.oid IS NOT NULL AS public_by_default
+    SELECT e.class, e.oid, e.part, e.privilege, e.grantor, e.owner, e.grantees AS held, COALESCE(d.grantees, '{}') AS wanted,
+           COALESCE(k.grantees, '{}') AS claimed, COALESCE(b.grantees, '{}') AS basic
     FROM entry e
-    LEFT JOIN declared d USING (class, oid, privilege)
-    LEFT JOIN claim k USING (class, oid, privilege, grantor)
-    LEFT JOIN public_by_default b USING (class, oid, privilege)
-    WHERE e.grantors = 1 AND e.grantees <> '{}'
+    LEFT JOIN declared d USING (class, oid, part, privilege)
+    LEFT JOIN claim k USING (class, oid, part, privilege, grantor)
+    LEFT JOIN baseline b USING (class, oid, part, privilege)
+    WHERE e.grantors = 1 AND e.grantees <> '{}' AND (d.grantees IS NOT NULL OR k.grantees IS NOT NULL)
 ),
 single_combination AS MATERIALIZED (
     SELECT *, ARRAY(SELECT unnest(c.held)
-                    INTERSECT (SELECT g FROM unnest(c.wanted) AS g WHERE g <> 0 OR NOT c.public_by_default
+                    INTERSECT (SELECT g FROM unnest(c.wanted) AS g WHERE g <> ALL (c.basic)
                                UNION SELECT unnest(c.claimed))
                     EXCEPT SELECT c.owner
                     ORDER BY 1) AS grantees
-    FROM (SELECT DISTINCT owner, held, wanted, claimed, public_by_default FROM single) AS c
+    FROM (SELECT DISTINCT owner, held, wanted, claimed, basic FROM single) AS c
 ),
 found AS MATERIALIZED (
-    SELECT s.class, s.oid, s.privilege, s.grantor, c.grantees
-    FROM single s JOIN single_combination c USING (owner, held, wanted, claimed, public_by_default)
+    SELECT s.class, s.oid, s.part, s.privilege, s.grantor, c.grantees
+    FROM single s JOIN single_combination c USING (owner, held, wanted, claimed, basic)
     UNION ALL
-    SELECT o.class, o.oid, o.privilege, o.grantor, array_agg(o.grantee ORDER BY o.grantee)
+    SELECT o.class, o.oid, o.part, o.privilege, o.grantor, array_agg(o.grantee ORDER BY o.grantee)
     FROM (
-        SELECT DISTINCT ON (e.class, e.oid, e.privilege, g.grantee)
-               e.class, e.oid, e.privilege, e.grantor, g.grantee
+        SELECT DISTINCT ON (e.class, e.oid, e.part, e.privilege, g.grantee)
+               e.class, e.oid, e.part, e.privilege, e.grantor, g.grantee
         FROM entry e
         CROSS JOIN LATERAL unnest(e.grantees) AS g(grantee)
-        LEFT JOIN declared d USING (class, oid, privilege)
-        LEFT JOIN public_by_default b USING (class, oid, privilege)
-        LEFT JOIN claim k ON k.class = e.class AND k.oid = e.oid AND k.privilege = e.privilege AND k.grantor = e.grantor
-                         AND g.grantee = ANY (k.grantees)
+        LEFT JOIN declared d USING (class, oid, part, privilege)
+        LEFT JOIN baseline b USING (class, oid, part, privilege)
+        LEFT JOIN claim k ON k.class = e.class AND k.oid = e.oid AND k.part = e.part AND k.privilege = e.privilege
+                         AND k.grantor = e.grantor AND g.grantee = ANY (k.grantees)
         WHERE e.grantors > 1 AND g.grantee <> e.owner
-          AND (k.grantor IS NOT NULL OR (g.grantee = ANY (d.grantees) AND (g.grantee <> 0 OR b.oid IS NULL)))
-        ORDER BY e.class, e.oid, e.privilege, g.grantee, k.grantor IS NULL, e.grantor <> e.owner, e.grantor
+          AND (k.grantor IS NOT NULL OR (g.grantee = ANY (d.grantees) AND g.grantee <> ALL (COALESCE(b.grantees, '{}'))))
+        ORDER BY e.class, e.oid, e.part, e.privilege, g.grantee, k.grantor IS NULL, e.grantor <> e.owner, e.grantor
     ) AS o
-    GROUP BY o.class, o.oid, o.privilege, o.grantor
+    GROUP BY o.class, o.oid, o.part, o.privilege, o.grantor
 ),
 drifted AS MATERIALIZED (
-    SELECT k.class, k.oid, k.privilege, k.grantor, array_agg(DISTINCT g ORDER BY g) AS grantees
+    SELECT k.class, k.oid, k.part, k.privilege, k.grantor, array_agg(DISTINCT g ORDER BY g) AS grantees
     FROM claim k
-    JOIN declared d USING (class, oid, privilege)
-    LEFT JOIN held h USING (class, oid, privilege)
+    JOIN declared d USING (class, oid, part, privilege)
+    LEFT JOIN held h USING (class, oid, part, privilege)
     CROSS JOIN LATERAL unnest(k.grantees) AS g
     WHERE %(keep_drifted)s AND d.grantees IS DISTINCT FROM h.grantees
       AND g = ANY (d.grantees) AND g <> ALL (COALESCE(h.grantees, '{}'))
-    GROUP BY k.class, k.oid, k.privilege, k.grantor
+    GROUP BY k.class, k.oid, k.part, k.privilege, k.grantor
 ),
 -- What the ledger has to say.
 record AS MATERIALIZED (
-    SELECT class, oid, privilege, grantor,
+    SELECT class, oid, part, privilege, grantor,
            CASE WHEN s.grantees IS NULL THEN f.grantees
                 ELSE ARRAY(SELECT unnest(f.grantees) UNION SELECT unnest(s.grantees) ORDER BY 1) END AS grantees
-    FROM found f FULL JOIN drifted s USING (class, oid, privilege, grantor)
+    FROM found f FULL JOIN drifted s USING (class, oid, part, privilege, grantor)
+    UNION ALL
+    -- Absences: what is not held; and where drift is only reported, what was reached before.
+    SELECT f.class, f.oid, f.part, '-' || f.privilege, 0,
+           ARRAY(SELECT g FROM unnest(f.grantees) AS g
+                 WHERE g <> ALL (COALESCE(h.grantees, '{}')) OR (%(keep_drifted)s AND g = ANY (r.grantees)) ORDER BY g)
+    FROM forbid f
+    JOIN acl USING (class, oid, part)
+    LEFT JOIN held h USING (class, oid, part, privilege)
+    LEFT JOIN reached r USING (class, oid, part, privilege)
 )

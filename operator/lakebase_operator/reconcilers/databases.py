@@ -1,0 +1,341 @@
+"""The databases of a connection: roles, then people, then the grants of each, then what is on its way out."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from lakebase_operator.api import AccessGrant, LakebaseConnection
+from lakebase_operator.api.lakebase_connection import DriftAction, Mode, UnmanagedAction
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.errors import LakebaseError
+from lakebase_operator.domain.people import People
+from lakebase_operator.engine.catalog import Broken, key_of, kind_of
+from lakebase_operator.external.postgres.ledger import forget_connection
+from lakebase_operator.external.postgres.roles import Preflight, preflight
+from lakebase_operator.external.postgres.session import Connection
+from lakebase_operator.reconcilers import gates
+from lakebase_operator.reconcilers import preflight as preflights
+from lakebase_operator.reconcilers.access import Access
+from lakebase_operator.reconcilers.context import ABANDON, Context, TooNarrowError
+from lakebase_operator.reconcilers.declared import Declared, declare
+from lakebase_operator.reconcilers.deletion import Leaving, RoleDrop
+from lakebase_operator.reconcilers.grants import GrantsStep, Policy
+from lakebase_operator.reconcilers.known import Known
+from lakebase_operator.reconcilers.people import resolve
+from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
+from lakebase_operator.reconcilers.role_execution import PLANNED
+from lakebase_operator.reconcilers.roles import Roles, RolesStep
+from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
+from lakebase_operator.reconcilers.verdicts import conclude, unsupported
+from lakebase_operator.reconcilers.view import is_deleting, is_finalized
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done, or what would be."""
+
+    results: Sequence[DatabaseResult]
+    """Of each database that could be worked on."""
+    failures: Mapping[str, LakebaseError]
+    """By database."""
+    planned: tuple[tuple[str, str], ...] = ()
+    """Of a dry run: resources and statements about roles."""
+
+    @property
+    def plan(self) -> ConnectionPlan:
+        """All statements of a dry run, in order."""
+        roles = Part(ROLES, tuple(statement for _, statement in self.planned))
+        return ConnectionPlan((roles, *(Part(one.database, one.planned) for one in self.results)))
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Makes the databases of one connection as declared."""
+
+    context: Context
+    connection: LakebaseConnection
+    access: Access
+    dry: bool = False
+    """Change nothing; say what would be done."""
+    approved: ConnectionPlan | None = None
+    """Do nothing but this."""
+
+    async def run(self) -> Done:
+        """Carry out everything; the failure of a database that is not the home stays with it.
+
+        Raises
+        ------
+        LakebaseError
+            The home database could not be worked on, so nothing was.
+        """
+        context, connection = self.context, self.connection
+        names = connection.spec.databases
+        results: list[DatabaseResult] = []
+        failures: dict[str, LakebaseError] = {}
+        async with self.access.session(names[0]) as home:
+            found = await preflight(home)
+            principal = await self.access.login.is_service_principal()
+            preflights.tell_login(connection, found, principal, context.report)
+            preflights.check(connection, found, context.report, home=True)
+            step = RolesStep(
+                home,
+                found,
+                str(context.view.key),
+                context.report,
+                dry=self.dry,
+                approved=self.approved.role_statements if self.approved is not None else None,
+            )
+            roles = await step.run(context.view)
+            self._count_statements(text for _, text, result in step.executed if result == "ok")
+            people = resolve(context.view, roles, context.mappings, context.report)
+            declared = self._declare(context.view.grants, people, roles, step.preflight)
+            beside, focus = self._beside(declared, people, roles, step.preflight)
+            tallies = {item.grant.metadata.uid: Tally() for item in (*declared, *beside)}
+            for item in declared:
+                unsupported(item.grant, found.major_version, tallies[item.grant.metadata.uid])
+            for name in names:
+                try:
+                    results.append(
+                        await self._database(
+                            name, home, step.preflight, roles, (*declared, *beside), tallies, focus
+                        )
+                    )
+                except LakebaseError as error:
+                    if name == names[0]:
+                        raise
+                    context.expect_session(error)
+                    failures[name] = error
+            self._conclude_grants(declared, tallies, failures)
+            if not self.dry:
+                self._let_broken_go(declared, failures)
+                await self._drop_roles(home, found, roles)
+                if is_deleting(connection):
+                    await self._forget(home, failures)
+                self._remember(declared, roles, results, failures)
+        planned = tuple((resource, text) for resource, text, result in step.executed if result == PLANNED)
+        return Done(results, failures, planned)
+
+    def _beside(
+        self, declared: Sequence[Declared], people: People, roles: Roles, found: Preflight
+    ) -> tuple[list[Declared], frozenset[str] | None]:
+        """With a narrow view: the unchanged AccessGrants of the same roles, and these roles.
+
+        Raises
+        ------
+        TooNarrowError
+            The roles of the server are not what they were.
+        """
+        context, known = self.context, self.context.known
+        if known is None:
+            return [], None
+        if known.oids != roles.oids:
+            raise TooNarrowError
+        changed = context.view.changed
+        focus = known.grantees(changed).union(*(item.grantees for item in declared))
+        grants = context.services.catalog.some_grants(context.view.key, known.about(focus) - changed)
+        return self._declare(grants, people, roles, found), focus
+
+    def _declare(
+        self, grants: Iterable[AccessGrant], people: People, roles: Roles, found: Preflight
+    ) -> list[Declared]:
+        """AccessGrants with their subjects resolved. What cannot be declared is told."""
+        context, connection = self.context, self.connection
+        now = context.services.clock.now()
+        declared = []
+        for grant in grants:
+            if grant.spec.database not in connection.spec.databases:
+                if is_deleting(grant):
+                    context.leaving.append(Leaving(grant, cleaned=False))
+                else:
+                    context.report.stalled(
+                        grant,
+                        Reason.DATABASE_NOT_MANAGED,
+                        f'spec.database: "{grant.spec.database}" is not one of the databases of the LakebaseConnection '
+                        f"{context.view.key}. Add it there, or correct it here.",
+                    )
+                continue
+            try:
+                declared.append(declare(grant, people, roles, found.major_version, now))
+            except ValueError as error:
+                if not is_deleting(grant):
+                    context.report.stalled(grant, Reason.INVALID_SPEC, str(error))
+        return declared
+
+    async def _database(
+        self,
+        name: str,
+        home: Connection,
+        home_preflight: Preflight,
+        roles: Roles,
+        declared: Sequence[Declared],
+        tallies: dict[str, Tally],
+        focus: frozenset[str] | None,
+    ) -> DatabaseResult:
+        context, connection = self.context, self.connection
+        is_home = name == connection.spec.databases[0]
+        revoking = is_deleting(connection) and not gates.retains(connection)
+        async with AsyncExitStack() as stack:
+            session, found = home, home_preflight
+            if not is_home:
+                session = await stack.enter_async_context(self.access.session(name))
+                found = await preflight(session)
+                preflights.check(connection, found, context.report, home=False)
+            step = GrantsStep(
+                name,
+                session,
+                found,
+                str(context.view.key),
+                roles,
+                Policy(
+                    connection.spec.drift.action,
+                    connection.spec.unmanaged_grants,
+                    connection.spec.mode,
+                    self.approved.digests if self.approved is not None else frozenset(),
+                ),
+                tallies,
+                may_revoke=context.unreadable() is None,
+                others=tuple(one for one in connection.spec.databases if one != name),
+                remembered=context.memory.remembered if focus is None else {},
+            )
+            result = await step.run([] if revoking else declared, home=is_home, focus=focus)
+        observer = context.services.observer
+        observer.statements("GRANT", result.granted)
+        observer.statements("REVOKE", result.revoked)
+        if result.drifted:
+            observer.drift("Repaired" if result.repaired else "Reported", result.drifted)
+        return result
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    def _conclude_grants(
+        self,
+        declared: Sequence[Declared],
+        tallies: Mapping[str, Tally],
+        failures: Mapping[str, LakebaseError],
+    ) -> None:
+        report = self.context.report
+        now = self.context.services.clock.now()
+        unreadable = self.context.unreadable()
+        for item in declared:
+            grant, tally = item.grant, tallies[item.grant.metadata.uid]
+            error = failures.get(grant.spec.database)
+            if error is None and not is_deleting(grant):
+                if not is_deleting(self.connection):  # else its revocation says nothing of what is declared
+                    conclude(item, tally, now, report)
+            elif error is not None:
+                if is_deleting(grant):
+                    report.waiting(grant, Reason.DELETION_BLOCKED, f"Cannot be revoked now: {error.message}")
+                else:
+                    report.failed(grant, error)
+            elif unreadable is not None:
+                report.waiting(
+                    grant,
+                    Reason.DELETION_BLOCKED,
+                    f"Nothing is revoked while {unreadable} cannot be read: it may declare the same. Correct or delete it.",
+                )
+            elif tally.worst is not None:
+                report.fields(grant, {"issues": tally.issues})
+                report.stalled(grant, *tally.worst)
+            else:
+                self.context.leaving.append(Leaving(grant, cleaned=True))
+
+    def _let_broken_go(self, declared: Sequence[Declared], failures: Mapping[str, LakebaseError]) -> None:
+        """What cannot be read declares nothing once it is being deleted, so what it gave has been taken back."""
+        context = self.context
+        known = {item.grant.metadata.uid for item in declared}
+        undeclared = (
+            grant
+            for grant in context.view.grants
+            if is_finalized(grant)
+            and grant.spec.database in self.connection.spec.databases
+            and grant.metadata.uid not in known
+        )
+        unclear: tuple[Broken | AccessGrant, ...] = (*context.view.broken, *undeclared)
+        for broken in unclear:
+            if not is_deleting(broken):
+                continue
+            if failures or context.unreadable():
+                why = next(
+                    (error.message for error in failures.values()), "other objects cannot be read either."
+                )
+                context.report.waiting(
+                    broken, Reason.DELETION_BLOCKED, f"Cannot be cleaned up now: {why} {ABANDON}"
+                )
+            else:
+                context.leaving.append(Leaving(broken, cleaned=True))
+
+    def _remember(
+        self,
+        declared: Sequence[Declared],
+        roles: Roles,
+        results: Sequence[DatabaseResult],
+        failures: Mapping[str, LakebaseError],
+    ) -> None:
+        """Make a narrow pass possible, if all is as declared and nothing needs a look at everything."""
+        context, spec = self.context, self.connection.spec
+        trouble = failures or any(one.unfinished or one.unrevocable or one.planned for one in results)
+        plain = (
+            spec.drift.action is DriftAction.REPAIR
+            and spec.unmanaged_grants.action is UnmanagedAction.KEEP
+            and spec.mode is Mode.ENFORCE
+        )
+        if trouble or not plain or context.view.broken or is_deleting(self.connection):
+            return
+        known = context.known or Known(dict(roles.oids))
+        for changed in context.view.changed:
+            known.drop(changed)
+        grantees = {item.grant.metadata.uid: item.grantees for item in declared}
+        for grant in context.view.grants:
+            if not is_deleting(grant):
+                known.put(key_of(grant), grantees.get(grant.metadata.uid, frozenset()))
+        context.memory.known = known
+
+    # -- what goes -------------------------------------------------------------------------------------------------
+
+    async def _drop_roles(self, home: Connection, found: Preflight, roles: Roles) -> None:
+        drop = RoleDrop(self.access, home, found.role, roles, self.context.report)
+        for role in self.context.view.roles:
+            if is_deleting(role) and is_finalized(role) and await drop.run(role):
+                self.context.leaving.append(Leaving(role, cleaned=True))
+
+    async def _forget(self, home: Connection, failures: Mapping[str, LakebaseError]) -> None:
+        """The last step of a connection: once its dependents are gone, and its grants if they were to be revoked."""
+        context, connection = self.context, self.connection
+        leaving = {id(one.subject) for one in context.leaving}
+        left = [
+            one
+            for one in context.view.dependents
+            if is_deleting(one) and is_finalized(one) and id(one) not in leaving
+        ]
+        if left:
+            names = ", ".join(
+                f"{kind_of(one)} {one.metadata.namespace}/{one.metadata.name}" for one in left[:5]
+            )
+            context.report.waiting(
+                connection,
+                Reason.WAITING_FOR_DEPENDENTS,
+                f"Waits until {names} are cleaned up with its credential.",
+            )
+            return
+        if failures:
+            name, error = next(iter(failures.items()))
+            context.report.waiting(connection, Reason.DELETION_BLOCKED, f"{name}: {error.message}")
+            return
+        if gates.retains(connection):
+            return  # the next pass lets it go, after the grace for those that are still to be deleted
+        for name in connection.spec.databases:
+            async with AsyncExitStack() as stack:
+                session = home
+                if name != connection.spec.databases[0]:
+                    session = await stack.enter_async_context(self.access.session(name))
+                if (await preflight(session)).ledger:
+                    await forget_connection(session, str(context.view.key))
+        context.leaving.append(Leaving(connection, cleaned=True))
+
+    def _count_statements(self, texts: Iterable[str]) -> None:
+        counts: dict[str, int] = defaultdict(int)
+        for text in texts:
+            counts[" ".join(text.split()[:2])] += 1
+        for verb, count in counts.items():
+            self.context.services.observer.statements(verb, count)

@@ -1,0 +1,696 @@
+"""One look at a LakebaseInstance: follow what is under way, compare, ask for the next change, say so. It never waits."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from lakebase_operator.api import LakebaseInstance
+from lakebase_operator.api.base import ANNOTATION_ABANDON
+from lakebase_operator.api.durations import seconds
+from lakebase_operator.api.lakebase_instance import (
+    DATABASE,
+    PORT,
+    BranchGrants,
+    Create,
+    InstanceDeletionPolicy,
+)
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain import lakebase_instance as domain
+from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError
+from lakebase_operator.domain.instance import Instance, InstanceState
+from lakebase_operator.domain.lakebase_instance import (
+    CreateStep,
+    DeleteStep,
+    Found,
+    Observation,
+    Resource,
+    Setting,
+    Step,
+    UpdateStep,
+    Wanted,
+)
+from lakebase_operator.domain.status import condition
+from lakebase_operator.engine.catalog import key_of
+from lakebase_operator.engine.keys import ObjectKey
+from lakebase_operator.engine.relations import connections_of
+from lakebase_operator.engine.runner import Outcome
+from lakebase_operator.external.databricks import LakebaseApi, recognized
+from lakebase_operator.reconcilers import instance as instances
+from lakebase_operator.reconcilers.instance_ref import branches_of, native_logins
+from lakebase_operator.reconcilers.leaving import let_go
+from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.services import Services
+from lakebase_operator.reconcilers.timing import Pauses, jittered, observed
+from lakebase_operator.reconcilers.view import is_abandoned, is_deleting, is_finalized
+from lakebase_operator.reconcilers.workspaces import Workspaces
+from lakebase_operator.reconcilers.writing import add_finalizers, write
+
+T = TypeVar("T")
+
+LONGEST_PAUSE = 15.0
+"""Seconds between two looks at something that is changing."""
+SLOW_RETRY = 60.0
+"""Seconds between two looks at something that a person must change."""
+MAX_REQUEST_IDS = 10
+
+_OFF = (InstanceState.STOPPED, InstanceState.DISABLED)
+_VERBS = {CreateStep: "Create", UpdateStep: "Update", DeleteStep: "Delete"}
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered of an instance between two looks. Losing it costs a request or two."""
+
+    uid: str
+    pauses: Pauses
+    """While something changes."""
+    repeats: Pauses
+    """Before the same change is asked for again."""
+    asked: UpdateStep | None = None
+    ask_again_at: float = 0.0
+    may_manage: bool = False
+    secrets: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """The last that were read: a namespace that is deleted may lose its Secret before its instance."""
+
+
+class LakebaseInstanceReconciler:
+    """Looks at LakebaseInstances, any number side by side."""
+
+    def __init__(self, services: Services, workspaces: Workspaces) -> None:
+        self._services = services
+        self._workspaces = workspaces
+        self._memories: dict[ObjectKey, Memory] = {}
+
+    async def reconcile(self, instance: LakebaseInstance) -> Outcome:
+        """Look at one that exists.
+
+        Raises
+        ------
+        LakebaseError
+            What could not be said in its status.
+        """
+        return await Look(self._services, self._workspaces, instance, self._memory(instance)).run()
+
+    def forget(self, key: ObjectKey) -> None:
+        """It does not exist any more."""
+        self._memories.pop(key, None)
+
+    def _memory(self, instance: LakebaseInstance) -> Memory:
+        key, uid = key_of(instance), instance.metadata.uid
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != uid:
+            settings = self._services.settings
+            base = settings.retry_base_seconds
+            memory = Memory(uid, Pauses(base, LONGEST_PAUSE), Pauses(base, settings.retry_cap_seconds))
+            self._memories[key] = memory
+        return memory
+
+
+@dataclass(slots=True)
+class Look:
+    """One look at one instance."""
+
+    services: Services
+    workspaces: Workspaces
+    instance: LakebaseInstance
+    memory: Memory
+    report: Report = field(default_factory=Report)
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Fields of the status as they are to be; what is not named stays as it was."""
+    goes: bool | None = None
+    """Whether the object may go: True cleaned up, False without, None not yet."""
+
+    async def run(self) -> Outcome:
+        """Look, write the status, and wake the connections that waited."""
+        before = _reachable(self._status())
+        try:
+            outcome = await (self._leave() if is_deleting(self.instance) else self._look())
+        except LakebaseError as error:
+            outcome = self._failed(error)
+        self.report.fields(self.instance, self.fields)
+        await write(self.services, self.report)
+        if self.goes is not None:
+            left = None if self.goes else f"The {self.main} is left as it is."
+            await let_go(self.services, self.instance, left_behind=left)
+        if _reachable(self._status()) != before:
+            self.services.wake(connections_of(self.services.catalog, key_of(self.instance)))
+        return outcome
+
+    async def _look(self) -> Outcome:
+        older = self._older_namesake()
+        if older is not None:
+            self.report.stalled(
+                self.instance,
+                Reason.CONFLICTING_DECLARATIONS,
+                f"The LakebaseInstance {older.metadata.namespace}/{older.metadata.name} declares the same {self.main}, and is "
+                "older: it holds. Delete one of them.",
+            )
+            return Outcome(SLOW_RETRY)
+        lakebase = await self._api()
+        if not is_finalized(self.instance):
+            await add_finalizers(self.services, [self.instance])
+        if (outcome := await self._follow(lakebase)) is not None:
+            return outcome
+        declared = domain.wanted(self.instance.spec)
+        found = await self._observed("observe", lakebase.observe(declared))
+        self._claim(found)
+        self._refuse(declared, found)
+        self._describe(declared, found)
+        keep = self._keep_native_login(declared, found)
+        step = domain.next_step(declared, found, made=self._made(), keep_native_login=bool(keep))
+        if step is not None:
+            return await self._carry_out(lakebase, step, found)
+        return self._conclude(declared, found, keep)
+
+    # -- before anything is asked for ----------------------------------------------------------------------------
+
+    async def _api(self) -> LakebaseApi:
+        spec = self.instance.spec
+        found: dict[str, Mapping[str, bytes]] = {}
+        if spec.auth.oauth_m2m is not None:
+            name = spec.auth.oauth_m2m.client_secret_ref.name
+            secret = await self.services.kube.read_secret(self.instance.metadata.namespace, name)
+            if secret is not None:
+                for value in secret.values.values():
+                    self.services.hide(value.decode(errors="replace"))
+                found[name] = self.memory.secrets[name] = secret.values
+            elif is_deleting(self.instance) and name in self.memory.secrets:
+                found[name] = self.memory.secrets[name]
+        return self.workspaces.get(spec.workspace_url, spec.auth, found).lakebases()
+
+    def _older_namesake(self) -> LakebaseInstance | None:
+        """An older object that declares the same Lakebase."""
+        url = self.instance.spec.workspace_url.rstrip("/").casefold()
+        for other in self.services.catalog.of_kind(LakebaseInstance):
+            if other.metadata.uid == self.instance.metadata.uid:
+                return None
+            same = domain.main_resource(other.spec) == self.main
+            if same and other.spec.workspace_url.rstrip("/").casefold() == url and not is_deleting(other):
+                return other
+        return None
+
+    async def _follow(self, lakebase: LakebaseApi) -> Outcome | None:
+        """See how far the operation under way is. None: there is none any more.
+
+        Raises
+        ------
+        LakebaseError
+            It has failed; it is asked for anew at a later look.
+        """
+        operation = self._status().get("operation") or {}
+        name = operation.get("name")
+        if not name:
+            return None
+        progress = await self._observed("operation", lakebase.follow(name))
+        if progress.done:
+            self.fields.update({"operation": None})
+            if progress.error is not None:
+                if operation["action"] == "Create":
+                    self._forget_made(operation["resource"])
+                raise progress.error
+            return None
+        creating = operation["action"] == "Create"
+        since = datetime.fromisoformat(operation["startTime"])
+        if creating and operation["resource"] == self.main.name:
+            self.fields.update({"startingSince": since})
+            return self._starting(since, f"{self.main} is being made.", [name])
+        self.report.waiting(
+            self.instance,
+            Reason.PROGRESSING,
+            f"Databricks carries out: {operation['action'].lower()} {operation['resource']}.",
+        )
+        return Outcome(self.memory.pauses.next())
+
+    def _claim(self, found: Observation) -> None:
+        """What was just being asked for when the operator ended, and is there now, is of its own making."""
+        operation = self._status().get("operation") or {}
+        asked = operation.get("resource")
+        if asked and not operation.get("name") and any(one.name == asked for one in found):
+            self._note_made(asked)
+        self.fields.update({"operation": None})
+
+    def _refuse(self, declared: Sequence[Wanted], found: Observation) -> None:
+        """What cannot be carried out at all.
+
+        Raises
+        ------
+        LakebaseError
+            Why.
+        """
+        there = found.get(self.main)
+        deleted = next(
+            (one for one in declared if one.resource in found and found[one.resource].deleted), None
+        )
+        if deleted is not None:
+            raise InvalidError(
+                Reason.INSTANCE_NOT_FOUND,
+                f"The {deleted.resource} is deleted. It can be brought back in Databricks for some days; until it is purged, "
+                "its name cannot be used again.",
+            )
+        if there is not None and not self.instance.spec.adopt and self.main.name not in self._made():
+            raise InvalidError(
+                Reason.INSTANCE_EXISTS,
+                f"The {self.main} exists already. Set spec.adopt: true to take it over, or name another one.",
+            )
+        problem = domain.problem(declared, found)
+        if problem is not None:
+            raise InvalidError(Reason.INVALID_SPEC, problem)
+        if self.instance.spec.create is Create.NEVER:
+            missing = next((one.resource for one in declared if one.resource not in found), None)
+            if missing is not None:
+                self._describe(declared, found)
+                raise NotReadyError(
+                    Reason.INSTANCE_NOT_FOUND,
+                    f"There is no {missing}, or the operator's service principal may not see it, and spec.create is Never. "
+                    "It is taken over when it appears.",
+                )
+
+    # -- asking for a change -------------------------------------------------------------------------------------
+
+    async def _carry_out(self, lakebase: LakebaseApi, step: Step, found: Observation) -> Outcome:
+        now = self.services.clock.monotonic()
+        if isinstance(step, UpdateStep) and step == self.memory.asked and now < self.memory.ask_again_at:
+            self._say_not_effective(step)
+            return Outcome(self.memory.ask_again_at - now)
+        if self.main in found:
+            await self._check_rights(lakebase)
+        action = _VERBS[type(step)]
+        operation = {
+            "action": action,
+            "resource": step.resource.name,
+            "startTime": self.services.clock.now().astimezone(UTC),
+        }
+        if isinstance(step, CreateStep):
+            await self._announce(operation)
+        if step != self.memory.asked:
+            self.memory.repeats.reset()
+        self.memory.pauses.reset()
+        name = await self._ask(lakebase, step)
+        if isinstance(step, CreateStep):
+            self._note_made(step.resource.name)
+        if isinstance(step, UpdateStep):
+            again = step == self.memory.asked
+            self.memory.asked = step
+            self.memory.ask_again_at = now + self.memory.repeats.next()
+            if again:
+                self._say_not_effective(step)
+        self.fields.update({"operation": operation | {"name": name} if name else None})
+        made = isinstance(step, CreateStep) and step.resource == self.main
+        if made:
+            self.fields.update({"startingSince": operation["startTime"]})
+        self.report.waiting(
+            self.instance,
+            Reason.INSTANCE_STARTING if made else Reason.PROGRESSING,
+            f"Asked Databricks: {_words(step)}.",
+        )
+        return Outcome(self.memory.pauses.next())
+
+    async def _ask(self, lakebase: LakebaseApi, step: Step) -> str | None:
+        try:
+            return await self._observed(_VERBS[type(step)].lower(), lakebase.carry_out(step))
+        except InvalidError:
+            # Refused for good: nothing of ours comes of it.
+            self.fields.update({"operation": None})
+            raise
+
+    async def _announce(self, operation: Mapping[str, object]) -> None:
+        """Write down what is about to be made, so that it is known as the operator's own whatever happens in between."""
+        announcement = Report()
+        self.fields["operation"] = operation
+        announcement.fields(self.instance, self.fields)
+        announcement.waiting(
+            self.instance, Reason.PROGRESSING, f"Asks Databricks: make {operation['resource']}."
+        )
+        await write(self.services, announcement)
+
+    async def _check_rights(self, lakebase: LakebaseApi) -> None:
+        """Before the first change of something that exists.
+
+        Raises
+        ------
+        InvalidError
+            The operator may not change it, and nothing has been changed.
+        """
+        if self.memory.may_manage:
+            return
+        if await self._observed("permissions", lakebase.may_manage(self.main)) is False:
+            raise InvalidError(
+                Reason.CONTROL_PLANE_DENIED,
+                f"The operator's service principal needs CAN_MANAGE on {self.main} to change it, and has less. "
+                "Nothing has been changed.",
+            )
+        self.memory.may_manage = True
+
+    def _say_not_effective(self, step: UpdateStep) -> None:
+        self.report.waiting(
+            self.instance,
+            Reason.SETTING_NOT_EFFECTIVE,
+            f"Databricks was asked to {_words(step)}, and says that it is not so yet. It is asked again with growing pauses.",
+        )
+
+    # -- saying what is ------------------------------------------------------------------------------------------
+
+    def _describe(self, declared: Sequence[Wanted], found: Observation) -> None:
+        """Fields and conditions that show what the control plane says."""
+        spec, there = self.instance.spec, found.get(self.main)
+        serving = found.get(domain.database_resource(spec))
+        rows = domain.rows(declared, found)
+        instance = serving.instance if serving is not None else None
+        replicas = [one.read_only_host for one in found.values() if one.read_only_host]
+        self.fields.update(
+            {
+                "created": None if there is None else self.main.name in self._made(),
+                "uid": there.uid if there is not None else None,
+                "endpoint": _place(instance),
+                "readOnlyHost": replicas[0] if replicas else None,
+                "database": DATABASE if there is not None else None,
+                "serverVersion": there.version if there is not None else None,
+                "settings": [
+                    {"name": row.name, "wanted": row.wanted, "effective": row.effective} for row in rows
+                ],
+                "branches": self._branches(found),
+                "requestIDs": None,
+            },
+        )
+        if instance is not None:
+            reason, message = instances.explain(instance)
+            self._fact("InstanceAvailable", instance.state.connectable, reason, message)
+            if instance.host is not None:
+                self._tell_host(instance.host)
+        else:
+            self._fact("InstanceAvailable", False, Reason.INSTANCE_NOT_FOUND, "There is no such compute yet.")
+        different = [row for row in rows if not row.agrees]
+        self._fact(
+            "SettingsApplied",
+            not different,
+            Reason.SETTING_NOT_EFFECTIVE if different else Reason.SETTINGS_APPLIED,
+            "; ".join(
+                f"{row.name}: wanted {row.wanted}, is {row.effective or 'unknown'}" for row in different
+            ),
+        )
+        if there is not None:
+            self._tell_native_login(there)
+        if spec.autoscaling is not None and spec.autoscaling.branches:
+            self._tell_branch_grants()
+
+    def _tell_host(self, host: str) -> None:
+        known = recognized(host)
+        self._fact(
+            "HostRecognized",
+            known,
+            Reason.SUCCEEDED if known else Reason.HOSTNAME_UNRECOGNIZED,
+            ""
+            if known
+            else f'"{host}" has none of the forms of Databricks\' database hosts. It is used all the same.',
+        )
+
+    def _tell_native_login(self, there: Found) -> None:
+        enabled = bool(there.settings.get(Setting.NATIVE_LOGIN))
+        users = native_logins(self.instance, self.services.catalog)
+        if enabled:
+            message = "Roles may log in with a PostgreSQL password."
+        else:
+            message = "Roles cannot log in with a PostgreSQL password." + (
+                f" But it is needed by {_list(users)}: set spec.nativeLogin: true." if users else ""
+            )
+        reason = Reason.NATIVE_LOGIN_ENABLED if enabled else Reason.NATIVE_LOGIN_DISABLED
+        self._fact("NativeLogin", enabled, reason, message)
+
+    def _branches(self, found: Observation) -> list[dict[str, Any]]:
+        lakebase = self.instance.spec.autoscaling
+        if lakebase is None:
+            return []
+        users = branches_of(self.instance, self.services.catalog)
+        branches = []
+        for one in lakebase.branches:
+            there = found.get(domain.branch_resource(lakebase.project, one.name))
+            serving = found.get(domain.database_resource(self.instance.spec, one.name))
+            keepers = [f"{user.metadata.namespace}/{user.metadata.name}" for user in users.get(one.name, ())]
+            grants = (
+                f"Declared through LakebaseConnection {_list(keepers)}."
+                if keepers
+                else "As they were copied from the source; nothing keeps them equal to anything."
+            )
+            branches.append(
+                {
+                    "name": one.name,
+                    "source": there.source if there is not None else None,
+                    "sourceTime": there.source_time if there is not None else None,
+                    "endpoint": _place(serving.instance if serving is not None else None) or {},
+                    "grants": grants if there is not None else None,
+                }
+            )
+        return branches
+
+    def _tell_branch_grants(self) -> None:
+        loose = self._loose_branches()
+        self._fact(
+            "BranchGrants",
+            not loose,
+            Reason.GRANTS_COPIED if loose else Reason.GRANTS_MANAGED,
+            f"The roles and grants on {_list(loose)} are those that the source had when the branch was made; nothing keeps them "
+            "equal to anything. To declare what holds there, point a LakebaseConnection at it."
+            if loose
+            else "A LakebaseConnection points at every declared branch.",
+        )
+
+    def _loose_branches(self, only: BranchGrants | None = None) -> list[str]:
+        """Declared branches that no connection points at."""
+        lakebase = self.instance.spec.autoscaling
+        users = branches_of(self.instance, self.services.catalog)
+        return [
+            one.name
+            for one in (lakebase.branches if lakebase is not None else ())
+            if one.name not in users and only in (None, one.grants)
+        ]
+
+    def _keep_native_login(self, declared: Sequence[Wanted], found: Observation) -> tuple[str, ...]:
+        """Who needs native login, where it is declared to be switched off and still is on."""
+        there = found.get(self.main)
+        wanted = next(one for one in declared if one.resource == self.main)
+        if there is None or domain.differences(wanted, there).get(Setting.NATIVE_LOGIN) is not False:
+            return ()
+        return native_logins(self.instance, self.services.catalog)
+
+    def _conclude(
+        self, declared: Sequence[Wanted], found: Observation, native_logins: Sequence[str]
+    ) -> Outcome:
+        """The verdict when there is nothing to ask for now."""
+        serving = {
+            one.resource: instance
+            for one in declared
+            if one.resource in found and (instance := found[one.resource].instance) is not None
+        }
+        main = serving.get(domain.database_resource(self.instance.spec))
+        starting = main is not None and main.state is InstanceState.STARTING
+        since = self._starting_since() if starting else None
+        self.fields.update({"startingSince": since})
+        if since is not None:
+            return self._starting(since, "The instance is starting.", [])
+        down = [
+            (resource, one)
+            for resource, one in serving.items()
+            if not one.state.connectable and one.state not in _OFF
+        ]
+        if down:
+            resource, state = down[0]
+            reason, message = instances.explain(state)
+            self.report.waiting(self.instance, reason, f"{resource}: {message}")
+            return Outcome(self.memory.pauses.next())
+        differs = [
+            setting
+            for one in declared
+            if one.resource in found
+            for setting in domain.differences(one, found[one.resource])
+            if not (native_logins and setting is Setting.NATIVE_LOGIN)
+        ]
+        if differs or any(one.resource not in found for one in declared):
+            self.report.waiting(
+                self.instance, Reason.PROGRESSING, "Databricks carries out an earlier change."
+            )
+            return Outcome(self.memory.pauses.next())
+        self.memory.pauses.reset()
+        self.memory.asked = None
+        if native_logins:
+            self.report.stalled(
+                self.instance,
+                Reason.NATIVE_LOGIN_IN_USE,
+                f"spec.nativeLogin is false, but {_list(native_logins)} would not be able to log in any more: it is left on. "
+                "Take these away first.",
+            )
+            return Outcome(SLOW_RETRY)
+        if unmanaged := self._loose_branches(BranchGrants.MANAGED):
+            self.report.waiting(
+                self.instance,
+                Reason.BRANCH_NOT_MANAGED,
+                f"The branch {_list(unmanaged)} asks for grants: Managed, and no LakebaseConnection points at it: make one.",
+            )
+            return Outcome(SLOW_RETRY)
+        self.report.ready(self.instance, Reason.SUCCEEDED, self._all_is_well(main))
+        return Outcome(jittered(self.services.settings.instance_poll_seconds))
+
+    def _all_is_well(self, main: Instance | None) -> str:
+        assert main is not None
+        if main.state in _OFF:
+            declared = "as declared" if self.instance.spec.stopped else "which is not declared otherwise"
+            return f"As declared. It is switched off, {declared}."
+        if main.state is InstanceState.ASLEEP:
+            return (
+                f"As declared. The compute of {main.host} is scaled to zero and wakes on the next connection."
+            )
+        return f"As declared. The database accepts connections at {main.host}."
+
+    def _starting_since(self) -> datetime:
+        since = self._status().get("startingSince")
+        return datetime.fromisoformat(since) if since else self.services.clock.now()
+
+    def _starting(self, since: datetime, message: str, ids: Sequence[str]) -> Outcome:
+        """It is starting, perhaps for too long."""
+        limit = seconds(self.instance.spec.start_timeout)
+        left = limit - (self.services.clock.now() - since).total_seconds()
+        if left > 0:
+            self.report.waiting(self.instance, Reason.INSTANCE_STARTING, message)
+            return Outcome(min(left, self.memory.pauses.next()))
+        status = self._status()
+        uid = self.fields.get("uid") or status.get("uid")
+        known = [*(status.get("requestIDs") or []), *ids, *([uid] if uid else [])]
+        self.fields.update({"requestIDs": list(dict.fromkeys(known))[-MAX_REQUEST_IDS:]})
+        self.report.stalled(
+            self.instance,
+            Reason.STUCK_STARTING,
+            f"{self.main} has been starting since {since:%Y-%m-%dT%H:%M:%SZ}, which is longer than spec.startTimeout "
+            f"({self.instance.spec.start_timeout}). Check the limits of the workspace, then ask Databricks' support, with the "
+            "ids in status.requestIDs. It is looked at from time to time.",
+        )
+        return Outcome(LONGEST_PAUSE)
+
+    def _failed(self, error: LakebaseError) -> Outcome:
+        """Something is in the way."""
+        if is_deleting(self.instance):
+            self.report.waiting(
+                self.instance,
+                Reason.DELETION_BLOCKED,
+                f'Cannot be deleted now: {error.message} The annotation {ANNOTATION_ABANDON}: "true" lets the object go '
+                "without it.",
+            )
+        else:
+            self.report.failed(self.instance, error)
+        self._keep_request_id(error)
+        if isinstance(error, InvalidError):
+            return Outcome(SLOW_RETRY)
+        return Outcome(max(self.memory.pauses.next(), error.retry_after or 0.0))
+
+    def _keep_request_id(self, error: LakebaseError) -> None:
+        """Note how Databricks calls the request: of the first failure of a kind only, since it differs each time."""
+        status = self._status()
+        reasons = [one["reason"] for one in status.get("conditions") or [] if one["type"] == "Ready"]
+        if error.request_id is None or (error.reason in reasons and status.get("requestIDs")):
+            self.fields.update({"requestIDs": status.get("requestIDs")})
+            return
+        known = [*(status.get("requestIDs") or []), error.request_id]
+        self.fields.update({"requestIDs": known[-MAX_REQUEST_IDS:]})
+
+    # -- going ---------------------------------------------------------------------------------------------------
+
+    async def _leave(self) -> Outcome:
+        """Delete the Lakebase if that is declared, once nothing needs it any more."""
+        instance = self.instance
+        if not is_finalized(instance):
+            return Outcome()
+        if is_abandoned(instance):
+            self.goes = False
+            return Outcome()
+        stranger = not instance.spec.adopt and self.main.name not in self._made()
+        if (
+            instance.spec.deletion_policy is InstanceDeletionPolicy.RETAIN
+            or stranger
+            or self._older_namesake() is not None
+        ):
+            self.goes = True
+            return Outcome()
+        users = connections_of(self.services.catalog, key_of(instance))
+        if users:
+            self.report.waiting(
+                instance,
+                Reason.WAITING_FOR_DEPENDENTS,
+                f"Waits for LakebaseConnection {_list([str(one) for one in users])}, which points at it. Delete it first.",
+            )
+            return Outcome(SLOW_RETRY)
+        lakebase = await self._api()
+        if (outcome := await self._follow(lakebase)) is not None:
+            return outcome
+        self.fields.update({"operation": None})
+        wanted = next(one for one in domain.wanted(instance.spec) if one.resource == self.main)
+        there = (await self._observed("observe", lakebase.observe([wanted]))).get(self.main)
+        if there is None or there.deleted:
+            self.goes = True
+            return Outcome()
+        step = DeleteStep(self.main)
+        name = await self._observed("delete", lakebase.carry_out(step))
+        if name:
+            operation = {
+                "action": "Delete",
+                "resource": self.main.name,
+                "startTime": self.services.clock.now().astimezone(UTC),
+                "name": name,
+            }
+            self.fields.update({"operation": operation})
+        self.report.waiting(instance, Reason.DELETING, f"Asked Databricks: {_words(step)}.")
+        return Outcome(self.memory.pauses.next())
+
+    # -- small things --------------------------------------------------------------------------------------------
+
+    @property
+    def main(self) -> Resource:
+        """The project or instance."""
+        return domain.main_resource(self.instance.spec)
+
+    def _status(self) -> dict[str, Any]:
+        return self.services.catalog.status(key_of(self.instance))
+
+    def _made(self) -> tuple[str, ...]:
+        return tuple(self.fields.get("made", self._status().get("made")) or ())
+
+    def _note_made(self, name: str) -> None:
+        self.fields.update({"made": sorted({*self._made(), name})})
+
+    def _forget_made(self, name: str) -> None:
+        self.fields.update({"made": sorted({*self._made()} - {name})})
+
+    def _fact(self, kind: str, status: bool, reason: Reason, message: str) -> None:
+        self.report.fact(self.instance, condition(kind, status, reason, message))
+
+    async def _observed(self, operation: str, request: Awaitable[T]) -> T:
+        return await observed(self.services.observer, "databricks", operation, request)
+
+
+def _place(instance: Instance | None) -> dict[str, Any] | None:
+    if instance is None:
+        return None
+    return {"host": instance.host, "port": PORT, "state": instance.state.value}
+
+
+def _reachable(status: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Which databases can be looked at, by branch, and in which state they are."""
+    places = [("", status.get("endpoint") or {})]
+    places += [(one["name"], one.get("endpoint") or {}) for one in status.get("branches") or []]
+    return frozenset((branch, place["state"]) for branch, place in places if place.get("state"))
+
+
+def _words(step: Step) -> str:
+    """A step for people."""
+    match step:
+        case CreateStep(wanted):
+            return f"make {wanted.resource}"
+        case UpdateStep(resource, changes):
+            settings = ", ".join(f"{one} {domain.text(one, value)}" for one, value in changes.items())
+            return f"set {settings} of {resource}"
+        case DeleteStep(resource):
+            return f"delete {resource}"
+
+
+def _list(names: Sequence[str]) -> str:
+    """Some names for people."""
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

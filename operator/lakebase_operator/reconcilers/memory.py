@@ -1,0 +1,26 @@
+"""What is remembered of a connection between passes. Losing it costs a pass, nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lakebase_operator.reconcilers.grants import Remembered
+from lakebase_operator.reconcilers.known import Known
+from lakebase_operator.reconcilers.timing import Pauses
+
+
+@dataclass(slots=True)
+class Memory:
+    """Of one connection; one that is deleted and made anew begins with nothing."""
+
+    uid: str
+    pauses: Pauses
+    secrets: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """The last that were read: a namespace that is deleted may lose its Secret before its grants."""
+    carried_out: int | None = None
+    """The generation of the connection that a pass has carried out."""
+    removed: bool = False
+    """Something is not declared any more, and no pass has come to take it back yet."""
+    known: Known | None = None
+    """What the last pass carried out; None: not everything, so the next pass must look at everything."""
+    remembered: dict[str, Remembered] = field(default_factory=dict)
+    """The last comparison of each database."""

@@ -1,0 +1,398 @@
+"""Lakebases by manifest: made, taken over, changed, stopped, branched and deleted, by the whole operator."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from lakebase_sandbox.simulator.permissions import PROJECTS, Level
+from tests.cluster.kube import Body, Namespace, condition_of, current, is_ready, message_of
+from tests.cluster.lab import Lab
+from tests.cluster.manifests import grant, manifest, role
+from tests.cluster.operators import Operators, Running
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+INSTANCE, CONNECTION, CATALOG = (
+    "LakebaseInstance/growing",
+    "LakebaseConnection/marketing",
+    "DatabaseCatalog/sales",
+)
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def as_it_was(lab: Lab) -> AsyncIterator[None]:
+    """What a test makes in the workspace goes with it."""
+    workspace = lab.simulator.workspace
+    kept = [
+        (known, dict(known))
+        for known in (
+            workspace.projects,
+            workspace.branches,
+            workspace.endpoints,
+            workspace.instances,
+            workspace.catalogs,
+        )
+    ]
+    targets = {name: target.enable_pg_native_login for name, target in workspace.targets.items()}
+    yield
+    workspace.operations.seconds = lab.simulator.settings.operation_seconds
+    await workspace.operations.close()
+    for target in list(workspace.targets.values()):
+        if target.name not in targets:
+            await workspace.remove_target(target)
+        else:
+            target.enable_pg_native_login = targets[target.name]
+    for known, before in kept:
+        known.clear()
+        known.update(before)  # type: ignore[call-overload]  # each with its own
+
+
+async def start(operators: Operators, **changes: Any) -> Running:
+    """An operator that looks at instances all the time."""
+    return await operators.start(**{"instance_poll_seconds": 0.3, **changes})
+
+
+async def instance(lab: Lab, there: Namespace, name: str = "growing", **spec: Any) -> Body:
+    """A LakebaseInstance; its Secret is made too."""
+    await there.secret("operator-sp", clientSecret=lab.simulator.client_secret)
+    return manifest(
+        "LakebaseInstance",
+        name,
+        {
+            "workspaceURL": lab.simulator.workspace_url,
+            "auth": {
+                "oauthM2M": {
+                    "clientID": lab.simulator.client_id,
+                    "clientSecretRef": {"name": "operator-sp", "key": "clientSecret"},
+                }
+            },
+            **spec,
+        },
+    )
+
+
+def settings_of(body: Body) -> dict[str, tuple[str, str | None]]:
+    """Wanted and effective values by name."""
+    return {one["name"]: (one["wanted"], one.get("effective")) for one in body["status"]["settings"]}
+
+
+def changes(lab: Lab) -> Counter[str]:
+    """The requests so far that change something, of the Lakebase APIs."""
+    return Counter(
+        {
+            name: count
+            for name, count in lab.simulator.workspace.stats.requests.items()
+            if not name.startswith("GET ") and "/credentials" not in name and "/oidc" not in name
+        }
+    )
+
+
+@pytest.mark.requirement("R-95", "R-97", "R-103", "R-106")
+async def test_a_project_is_made_and_the_connection_that_waits_for_it_comes_up(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    sales = await lab.database()
+    connection = await lab.connection(there, sales, databases=["databricks_postgres"])
+    connection["spec"]["target"] = {"instanceRef": {"name": "growing"}}
+    del connection["spec"]["workspaceURL"]
+    await there.apply(connection)
+    waiting = await there.reason(CONNECTION, "InstanceNotReady")
+    assert current(waiting, "Reconciling") is not None
+    endpoint = {"minCU": 1, "maxCU": 2, "suspendTimeout": "5m"}
+    await there.apply(
+        await instance(
+            lab, there, autoscaling={"project": "growing", "postgresVersion": 18, "endpoint": endpoint}
+        )
+    )
+    (made,) = await there.ready(INSTANCE)
+    status = made["status"]
+    assert status["created"] is True
+    assert status["endpoint"] == {"host": "localhost", "port": 5432, "state": "Available"}
+    assert status["database"] == "databricks_postgres"
+    assert status["serverVersion"] == "18"
+    assert settings_of(made) == {
+        "production/primary minCU": ("1", "1"),
+        "production/primary maxCU": ("2", "2"),
+        "production/primary suspendTimeout": ("300s", "300s"),
+    }
+    assert "operation" not in status
+    target = lab.simulator.workspace.branch_target("projects/growing/branches/production")
+    assert target is not None
+    await there.spec(CONNECTION, port=target.port)
+    # The operator's identity has made the project; the simulator gives it no Postgres role by that alone.
+    reached = await there.until(
+        CONNECTION, lambda body: condition_of(body, "InstanceAvailable") is not None, 30
+    )
+    assert (reached["status"]["endpoint"]["state"], reached["status"]["endpoint"]["port"]) == (
+        "Available",
+        target.port,
+    )
+
+
+@pytest.mark.requirement("R-96", "R-102", "R-106")
+async def test_an_existing_lakebase_is_taken_over_unchanged_and_its_connection_works(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    sales = await lab.database()
+    connection = await lab.connection(there, sales)
+    connection["spec"]["target"] = {"instanceRef": {"name": "growing"}}
+    del connection["spec"]["workspaceURL"]
+    await there.apply(
+        connection,
+        role("analysts", roleName=sales.analysts),
+        grant("readers", sales.analysts, database=sales.name),
+    )
+    await there.reason(CONNECTION, "InstanceNotReady")
+    before = changes(lab)
+    await there.apply(await instance(lab, there, autoscaling={"project": "marketing"}))
+    (adopted,) = await there.ready(INSTANCE)
+    await there.ready(CONNECTION, "AccessGrant/readers")
+    assert await sales.may(sales.analysts, "SELECT")
+    assert changes(lab) == before, "nothing was changed that is not in the spec"
+    assert adopted["status"]["created"] is False
+    native = condition_of(adopted, "NativeLogin")
+    assert native is not None
+    assert (native["status"], native["reason"]) == ("False", "NativeLoginDisabled"), "OAuth needs none"
+
+
+@pytest.mark.requirement("R-98", "R-135")
+async def test_an_instance_is_resized_stopped_and_started(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await there.apply(await instance(lab, there, provisioned={"instance": "growing-db", "capacity": "CU_1"}))
+    await there.ready(INSTANCE)
+    await there.spec(INSTANCE, provisioned={"instance": "growing-db", "capacity": "CU_2"})
+    resizing = await there.reason(INSTANCE, "InstanceUpdating")
+    applied = condition_of(resizing, "SettingsApplied")
+    assert applied is not None
+    assert (applied["status"], applied["message"]) == ("False", "capacity: wanted CU_2, is CU_1")
+    assert settings_of(resizing)["capacity"] == ("CU_2", "CU_1")
+    (resized,) = await there.ready(INSTANCE)
+    assert settings_of(resized)["capacity"] == ("CU_2", "CU_2")
+    await there.spec(INSTANCE, stopped=True)
+    stopped = await there.until(
+        INSTANCE, lambda body: is_ready(body) and body["status"]["endpoint"]["state"] == "Stopped"
+    )
+    available = condition_of(stopped, "InstanceAvailable")
+    assert available is not None
+    assert (available["status"], available["reason"]) == ("False", "InstanceStopped")
+    await there.spec(INSTANCE, stopped=False)
+    (started,) = await there.ready(INSTANCE)
+    assert started["status"]["endpoint"]["state"] == "Available"
+
+
+@pytest.mark.requirement("R-100", "R-101", "R-141")
+async def test_native_login_is_verified_and_stays_on_while_a_role_needs_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    sales = await lab.database()
+    await there.apply(
+        await lab.connection(there, sales), role("elementum", roleName=f"el_{sales.name}", login=True)
+    )
+    await there.apply(await instance(lab, there, autoscaling={"project": "marketing"}))
+    (off,) = await there.ready(INSTANCE)
+    assert "needed by PostgresRole" in message_of(off, "NativeLogin")
+    await lab.simulator.fault("all", "ignore-native-login", 1)
+    await there.spec(INSTANCE, nativeLogin=True)
+    (on,) = await there.ready(INSTANCE)
+    native = condition_of(on, "NativeLogin")
+    assert native is not None
+    assert (native["status"], native["reason"]) == ("True", "NativeLoginEnabled")
+    assert lab.simulator.target("autoscaling").enable_pg_native_login
+    before = changes(lab)
+    await there.spec(INSTANCE, nativeLogin=False)
+    kept = await there.reason(INSTANCE, "NativeLoginInUse")
+    assert current(kept, "Stalled") is not None
+    assert f"PostgresRole {there.name}/elementum" in message_of(kept)
+    assert changes(lab) == before
+    await there.spec("PostgresRole/elementum", login=False)
+    await there.ready(INSTANCE)
+    assert not lab.simulator.target("autoscaling").enable_pg_native_login
+
+
+async def test_an_operation_is_followed_by_its_name_after_a_restart(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    lab.simulator.workspace.operations.seconds = 1.5
+    requests, create = lab.simulator.workspace.stats.requests, "POST /api/2.0/postgres/projects"
+    asked = requests[create]
+    first = await start(operators)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
+    under_way = await there.until(INSTANCE, lambda body: "name" in body["status"].get("operation", {}))
+    operation = under_way["status"]["operation"]
+    assert (operation["action"], operation["resource"]) == ("Create", "projects/growing")
+    assert current(under_way, "Reconciling") is not None
+    await first.kill()
+    operators.forget(first)
+    await start(operators)
+    (made,) = await there.ready(INSTANCE, deadline=40)
+    assert made["status"]["created"] is True
+    assert requests[create] == asked + 1
+    assert requests[f"GET /api/2.0/postgres/{operation['name']}"] > 0
+
+
+@pytest.mark.requirement("R-152")
+async def test_what_does_not_come_up_is_stuck_with_ids_for_support_and_recovers(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await lab.simulator.fault("all", "stuck-starting")
+    await there.apply(await instance(lab, there, provisioned={"instance": "growing-db"}, startTimeout="2s"))
+    await there.reason(INSTANCE, "InstanceStarting")
+    stuck = await there.reason(INSTANCE, "StuckStarting")
+    assert current(stuck, "Stalled") is not None
+    assert "support" in message_of(stuck)
+    assert stuck["status"]["requestIDs"]
+    assert stuck["status"]["uid"] in stuck["status"]["requestIDs"]
+    await lab.simulator.clear_faults()
+    (up,) = await there.ready(INSTANCE, deadline=40)
+    assert "startingSince" not in up["status"]
+
+
+@pytest.mark.requirement("R-94", "R-150", "R-151")
+async def test_what_stands_in_the_way_is_named_and_goes_on_when_it_is_gone(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    running = await start(operators)
+    await lab.simulator.fault("all", "capacity-limit")
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
+    full = await there.reason(INSTANCE, "CapacityLimit")
+    assert current(full, "Stalled") is not None
+    assert full["status"]["requestIDs"]
+    assert "operation" not in full["status"]
+    await lab.simulator.fault("all", "not-enabled")
+    await there.annotate(INSTANCE, sync_now="1")
+    await there.reason(INSTANCE, "LakebaseNotEnabled")
+    await lab.simulator.clear_faults()
+    await there.spec(INSTANCE, create="Never")
+    missing = await there.reason(INSTANCE, "InstanceNotFound")
+    assert current(missing, "Reconciling") is not None
+    await there.spec(INSTANCE, create="IfMissing")
+    await there.ready(INSTANCE)
+    await there.apply(await instance(lab, there, "again", autoscaling={"project": "growing"}))
+    second = await there.reason("LakebaseInstance/again", "ConflictingDeclarations")
+    assert "growing" in message_of(second)
+    await there.apply(
+        await instance(lab, there, "foreign", autoscaling={"project": "marketing"}, adopt=False)
+    )
+    await there.reason("LakebaseInstance/foreign", "InstanceExists")
+    before = changes(lab)
+    access, operator = lab.simulator.workspace.access, lab.simulator.workspace.operator
+    access.grant(PROJECTS, "marketing", operator, Level.CAN_USE)
+    try:
+        await there.apply(
+            await instance(lab, there, "foreign", autoscaling={"project": "marketing"}, nativeLogin=True)
+        )
+        denied = await there.reason("LakebaseInstance/foreign", "ControlPlaneDenied")
+    finally:
+        access.grant(PROJECTS, "marketing", operator, Level.CAN_MANAGE)
+    assert "Nothing has been changed" in message_of(denied)
+    assert changes(lab) == before
+    assert not running.task.done()
+
+
+@pytest.mark.requirement("R-210")
+async def test_what_becomes_of_grants_on_a_branch_is_said_and_can_be_demanded(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    branches = [{"name": "staging", "grants": "Managed"}]
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing", "branches": branches}))
+    loose = await there.reason(INSTANCE, "BranchNotManaged", deadline=40)
+    copied = condition_of(loose, "BranchGrants")
+    assert copied is not None
+    assert (copied["status"], copied["reason"]) == ("False", "GrantsCopied")
+    (branch,) = loose["status"]["branches"]
+    assert branch["source"] == "production"
+    assert branch["sourceTime"]
+    assert branch["endpoint"]["state"] == "Available"
+    assert "nothing keeps them equal" in branch["grants"]
+    sales = await lab.database()
+    connection = await lab.connection(there, sales, databases=["databricks_postgres"])
+    connection["spec"]["target"] = {"instanceRef": {"name": "growing", "branch": "staging"}}
+    target = lab.simulator.workspace.branch_target("projects/growing/branches/staging")
+    assert target is not None
+    connection["spec"]["port"] = target.port
+    await there.apply(connection)
+    (managed,) = await there.ready(INSTANCE)
+    kept = condition_of(managed, "BranchGrants")
+    assert kept is not None
+    assert (kept["status"], kept["reason"]) == ("True", "GrantsManaged")
+    assert f"{there.name}/marketing" in managed["status"]["branches"][0]["grants"]
+
+
+@pytest.mark.requirement("R-99")
+async def test_deleting_the_object_keeps_the_lakebase_unless_it_is_asked_for(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    instances = lab.simulator.workspace.instances
+    await there.apply(await instance(lab, there, provisioned={"instance": "growing-db"}))
+    await there.ready(INSTANCE)
+    await there.delete(INSTANCE)
+    await there.gone(INSTANCE)
+    assert "growing-db" in instances
+    sales = await lab.database()
+    connection = await lab.connection(there, sales, databases=["databricks_postgres"])
+    connection["spec"]["target"] = {"instanceRef": {"name": "growing"}}
+    await there.apply(
+        await instance(lab, there, provisioned={"instance": "growing-db"}, deletionPolicy="Delete"),
+        connection,
+    )
+    await there.ready(INSTANCE)
+    await there.delete(INSTANCE)
+    held = await there.reason(INSTANCE, "WaitingForDependents")
+    assert f"{there.name}/marketing" in message_of(held)
+    assert "growing-db" in instances
+    await there.delete(CONNECTION)
+    await there.gone(INSTANCE)
+    assert "growing-db" not in instances
+
+
+@pytest.mark.requirement("R-88", "R-122", "R-123", "R-146")
+@pytest.mark.parametrize("target", ["autoscaling", "provisioned"])
+async def test_a_catalog_is_registered_shown_and_deleted_if_asked(
+    lab: Lab, there: Namespace, operators: Operators, target: str
+) -> None:
+    await start(operators)
+    sales = await lab.database(target)
+    catalogs = lab.simulator.workspace.catalogs
+    await there.apply(await lab.connection(there, sales))
+    assert not any("/catalogs" in name for name in changes(lab) if sales.name in name)
+    catalog = manifest(
+        "DatabaseCatalog",
+        "sales",
+        {
+            "connectionRef": {"name": "marketing"},
+            "catalog": f"{sales.name}_catalog",
+            "database": sales.name,
+            "create": "Never",
+        },
+    )
+    await there.apply(catalog)
+    missing = await there.reason(CATALOG, "CatalogNotRegistered")
+    assert missing["status"]["state"] == "NotRegistered"
+    await there.spec(CATALOG, create="IfMissing", deletionPolicy="Delete")
+    (registered,) = await there.ready(CATALOG)
+    assert registered["status"]["state"] == "Registered"
+    assert registered["status"]["created"] is True
+    assert catalogs[f"{sales.name}_catalog"].database == sales.name
+    catalog["metadata"]["name"] = "second"
+    catalog["spec"] |= {"catalog": f"{sales.name}_second", "create": "IfMissing"}
+    await there.apply(catalog)
+    refused = await there.reason("DatabaseCatalog/second", "DatabaseAlreadyRegistered")
+    assert current(refused, "Stalled") is not None
+    assert f"{sales.name}_catalog" in message_of(refused)
+    await there.delete(CATALOG)
+    await there.gone(CATALOG)
+    assert f"{sales.name}_catalog" not in catalogs
+    await asyncio.gather(there.delete("DatabaseCatalog/second"))
+    await there.gone("DatabaseCatalog/second")
