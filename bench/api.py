@@ -77,8 +77,24 @@ class Api:
         """Events of a watch."""
         timeout = aiohttp.ClientTimeout(total=None, sock_read=None)
         async with self._session.get(self._server + path, timeout=timeout) as answer:
+            answer.raise_for_status()
             async for line in answer.content:
                 yield from_json(line)
+
+    async def served(self, path: str) -> None:
+        """Wait until the API server answers there: a kind is served a moment after it is made."""
+        async with asyncio.timeout(30):
+            while not await self._answers(path):  # noqa: ASYNC110  # it is another process
+                await asyncio.sleep(0.1)
+
+    async def _answers(self, path: str) -> bool:
+        try:
+            await self.request("GET", path)
+        except aiohttp.ClientResponseError as error:
+            if error.status not in (404, 429, 503):
+                raise
+            return False
+        return True
 
 
 @asynccontextmanager
@@ -114,6 +130,7 @@ class Watch:
     objects: dict[tuple[str, str], Seen] = field(default_factory=dict)
     writes: int = 0
     """Changes of objects that were there."""
+    _ready: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -140,37 +157,37 @@ class Watch:
                 self._changed.clear()
                 if self._task.done():
                     self._task.result()
-                await asyncio.wait({self._task, asyncio.ensure_future(self._changed.wait())}, timeout=1.0,
-                                   return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+                await self._changed.wait()
 
-    def ready(self, namespace: str | None = None) -> int:
+    def ready(self) -> int:
         """How many are ready with what their spec says now."""
-        return sum(
-            one.ready_at is not None for (space, _), one in self.objects.items() if namespace in (None, space)
-        )
+        return self._ready
 
     async def _run(self) -> None:
         scope = f"/namespaces/{self.namespace}" if self.namespace else ""
         path = f"/apis/{GROUP}/{VERSION}{scope}/accessgrants"
         listed = await self.api.request("GET", f"{path}?limit=1")
-        version = listed["metadata"]["resourceVersion"]
-        if listed["items"]:  # a watch from the beginning sends all that is there
-            version = "0"
-        async for event in self.api.lines(f"{path}?watch=true&resourceVersion={version}"):
-            self._take(event["type"], event["object"])
-            self._changed.set()
+        # A watch from the beginning sends all that is there.
+        version = "0" if listed["items"] else listed["metadata"]["resourceVersion"]
+        try:
+            async for event in self.api.lines(f"{path}?watch=true&resourceVersion={version}"):
+                self._take(event["type"], event["object"])
+                self._changed.set()
+        finally:
+            self._changed.set()  # whoever waits learns of the end
 
     def _take(self, kind: str, body: Body) -> None:
         meta = body["metadata"]
         key = (meta["namespace"], meta["name"])
+        before = self.objects.pop(key, None)
+        self._ready -= before is not None and before.ready_at is not None
         if kind == "DELETED":
-            self.objects.pop(key, None)
             return
-        before = self.objects.get(key)
         self.writes += kind == "MODIFIED"
         ready_at = before.ready_at if before and before.generation == meta["generation"] else None
         if ready_at is None and is_ready(body):
             ready_at = time.perf_counter()
+        self._ready += ready_at is not None
         self.objects[key] = Seen(meta["generation"], int(meta["resourceVersion"]), ready_at)
 
 

@@ -18,6 +18,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from bench.api import Api, Body, administrator, manifest
+from lakebase_operator.api import KINDS
+from lakebase_operator.api.base import GROUP, VERSION
 from lakebase_sandbox import operator_process
 from lakebase_sandbox.lifecycle import Sandbox
 from lakebase_sandbox.operator_process import Operator, install_chart, start_operator
@@ -157,6 +159,8 @@ async def stage(
             assert session is not None
             install_chart(state.bin / "helm", session.cluster.kubeconfig, values={})
             async with administrator(session.cluster.kubeconfig) as api:
+                for model in KINDS:
+                    await api.served(f"/apis/{GROUP}/{VERSION}/{model.plural}")
                 yield Stage(sandbox, api, command)
         finally:
             sandbox.down()

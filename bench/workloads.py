@@ -131,16 +131,22 @@ class Workload:
             )
         )
 
-    async def by_hand(self, connection: Connection) -> None:
-        """The limit: a hand-written transaction with one GRANT per schema to all its roles."""
+    def statements_by_hand(self) -> list[sql.Composed]:
+        """The limit: what somebody would write who knows it all, one GRANT per schema to all its roles."""
+        statements = []
+        for number in range(self.schemas):
+            schema = sql.Identifier(self.schema(number))
+            readers = sql.SQL(", ").join(sql.Identifier(role) for role in self.readers(number))
+            statements.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, readers))
+            statements.append(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, readers))
+        return statements
+
+    @staticmethod
+    async def by_hand(connection: Connection, statements: Iterable[sql.Composed]) -> None:
+        """Carry out the limit in one transaction."""
         async with connection.transaction(), connection.pipeline():
-            for number in range(self.schemas):
-                schema = sql.Identifier(self.schema(number))
-                readers = sql.SQL(", ").join(sql.Identifier(role) for role in self.readers(number))
-                await connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, readers))
-                await connection.execute(
-                    sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, readers)
-                )
+            for statement in statements:
+                await connection.execute(statement)
 
 
 WORKLOADS = (

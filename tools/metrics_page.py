@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lakebase_operator.engine.catalog import Catalog
 from lakebase_operator.engine.clock import SystemClock
-from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.queue import WorkQueue
 from lakebase_operator.runtime.metrics import PREFIX, Metrics
 
@@ -26,7 +26,8 @@ def main() -> int:
 
 def _page() -> str:
     queue: WorkQueue[ConnectionKey] = WorkQueue(SystemClock())
-    registry = Metrics(Catalog(), queue).registry
+    objects: WorkQueue[ObjectKey] = WorkQueue(SystemClock())
+    registry = Metrics(Catalog(), queue, objects).registry
     lines = [
         "# Metrics",
         "",

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     resync_seconds: Seconds = 600.0
     """Time between two lists of all objects, which find what a watch has missed."""
     debounce_seconds: Annotated[float, Field(ge=0)] = 0.05
-    """How long events are gathered before a pass begins."""
+    """How long a connection rests after a pass; events that come in the meantime are gathered."""
 
     # -- how it works --------------------------------------------------------------------------------------------------
     workers: Annotated[int, Field(ge=1, le=256)] = 16

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,14 +125,8 @@ async def test_a_project_is_made_and_the_connection_that_waits_for_it_comes_up(
     target = lab.simulator.workspace.branch_target("projects/growing/branches/production")
     assert target is not None
     await there.spec(CONNECTION, port=target.port)
-    # The operator's identity has made the project; the simulator gives it no Postgres role by that alone.
-    reached = await there.until(
-        CONNECTION, lambda body: condition_of(body, "InstanceAvailable") is not None, 30
-    )
-    assert (reached["status"]["endpoint"]["state"], reached["status"]["endpoint"]["port"]) == (
-        "Available",
-        target.port,
-    )
+    (reached,) = await there.ready(CONNECTION)
+    assert reached["status"]["endpoint"]["state"] == "Available"
 
 
 @pytest.mark.requirement("R-96", "R-102", "R-106")
@@ -168,12 +163,14 @@ async def test_an_instance_is_resized_stopped_and_started(
     await start(operators)
     await there.apply(await instance(lab, there, provisioned={"instance": "growing-db", "capacity": "CU_1"}))
     await there.ready(INSTANCE)
+    await lab.simulator.fault("all", "stuck-starting")  # for as long as the test wants to look
     await there.spec(INSTANCE, provisioned={"instance": "growing-db", "capacity": "CU_2"})
     resizing = await there.reason(INSTANCE, "InstanceUpdating")
     applied = condition_of(resizing, "SettingsApplied")
     assert applied is not None
     assert (applied["status"], applied["message"]) == ("False", "capacity: wanted CU_2, is CU_1")
     assert settings_of(resizing)["capacity"] == ("CU_2", "CU_1")
+    await lab.simulator.clear_faults()
     (resized,) = await there.ready(INSTANCE)
     assert settings_of(resized)["capacity"] == ("CU_2", "CU_2")
     await there.spec(INSTANCE, stopped=True)
@@ -207,6 +204,15 @@ async def test_native_login_is_verified_and_stays_on_while_a_role_needs_it(
     assert native is not None
     assert (native["status"], native["reason"]) == ("True", "NativeLoginEnabled")
     assert lab.simulator.target("autoscaling").enable_pg_native_login
+    projects = lab.simulator.workspace.projects
+    by_hand = {**projects["projects/marketing"].spec, "enable_pg_native_login": False}
+    projects["projects/marketing"] = replace(projects["projects/marketing"], spec=by_hand)
+
+    async def repaired() -> bool:
+        return bool(projects["projects/marketing"].spec["enable_pg_native_login"])
+
+    await there.true("native login is on again", repaired)
+    await there.ready(INSTANCE)
     before = changes(lab)
     await there.spec(INSTANCE, nativeLogin=False)
     kept = await there.reason(INSTANCE, "NativeLoginInUse")
@@ -240,12 +246,15 @@ async def test_an_operation_is_followed_by_its_name_after_a_restart(
 
 
 @pytest.mark.requirement("R-152")
+@pytest.mark.parametrize(
+    "target", [{"provisioned": {"instance": "growing-db"}}, {"autoscaling": {"project": "growing"}}]
+)
 async def test_what_does_not_come_up_is_stuck_with_ids_for_support_and_recovers(
-    lab: Lab, there: Namespace, operators: Operators
+    lab: Lab, there: Namespace, operators: Operators, target: Body
 ) -> None:
     await start(operators)
     await lab.simulator.fault("all", "stuck-starting")
-    await there.apply(await instance(lab, there, provisioned={"instance": "growing-db"}, startTimeout="2s"))
+    await there.apply(await instance(lab, there, **target, startTimeout="2s"))
     await there.reason(INSTANCE, "InstanceStarting")
     stuck = await there.reason(INSTANCE, "StuckStarting")
     assert current(stuck, "Stalled") is not None
@@ -396,3 +405,64 @@ async def test_a_catalog_is_registered_shown_and_deleted_if_asked(
     assert f"{sales.name}_catalog" not in catalogs
     await asyncio.gather(there.delete("DatabaseCatalog/second"))
     await there.gone("DatabaseCatalog/second")
+
+
+async def test_a_namespace_with_all_of_it_is_deleted_cleanly(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    sales = await lab.database()
+    connection = await lab.connection(there, sales)
+    connection["spec"]["target"] = {"instanceRef": {"name": "growing"}}
+    catalog = {
+        "connectionRef": {"name": "marketing"},
+        "catalog": f"{sales.name}_catalog",
+        "database": sales.name,
+        "deletionPolicy": "Delete",
+    }
+    await there.apply(
+        await instance(lab, there, autoscaling={"project": "marketing"}),
+        connection,
+        role("analysts", roleName=sales.analysts),
+        grant("readers", sales.analysts, database=sales.name),
+        manifest("DatabaseCatalog", "sales", catalog),
+    )
+    await there.ready(INSTANCE, CONNECTION, CATALOG, "AccessGrant/readers")
+    assert await sales.may(sales.analysts, "SELECT")
+    await there.admin.request("DELETE", f"/api/v1/namespaces/{there.name}")
+    for thing in ("AccessGrant/readers", CATALOG, CONNECTION, INSTANCE):
+        await there.gone(thing, deadline=40)
+    assert not await sales.may(sales.analysts, "SELECT")
+    assert f"{sales.name}_catalog" not in lab.simulator.workspace.catalogs
+    assert "projects/marketing" in lab.simulator.workspace.projects
+
+
+@pytest.mark.requirement("R-205")
+async def test_a_workspace_that_fails_is_asked_again_until_it_answers(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await lab.simulator.fault("all", "http", 500)
+    await there.apply(await instance(lab, there, autoscaling={"project": "marketing"}))
+    failing = await there.reason(INSTANCE, "ControlPlaneError")
+    assert current(failing, "Reconciling") is not None
+    await lab.simulator.clear_faults()
+    await there.ready(INSTANCE, deadline=40)
+
+
+@pytest.mark.requirement("R-204")
+async def test_a_branch_that_is_busy_with_somebody_elses_change_is_tried_again(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
+    await there.ready(INSTANCE)
+    busy = lab.simulator.workspace.operations._busy
+    busy.add("projects/growing/branches/production")
+    endpoint = {"minCU": 1, "maxCU": 2}
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": endpoint})
+    conflict = await there.reason(INSTANCE, "ControlPlaneConflict")
+    assert current(conflict, "Reconciling") is not None
+    busy.clear()
+    (resized,) = await there.ready(INSTANCE)
+    assert settings_of(resized)["production/primary maxCU"] == ("2", "2")

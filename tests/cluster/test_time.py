@@ -7,6 +7,7 @@ import pytest
 
 from tests.cluster.kube import Namespace
 from tests.cluster.lab import Lab
+from tests.cluster.manifests import grant, role
 from tests.cluster.operators import Operators
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -50,6 +51,30 @@ async def test_an_expiry_that_passes_while_no_operator_runs_is_carried_out_at_it
     await there.reason(READERS, "Expired", ready=True)
     assert datetime.now(UTC) < end + timedelta(seconds=60)
     assert not await sales.may(sales.analysts, "SELECT")
+
+
+@pytest.mark.requirement("R-34", "R-197")
+async def test_after_a_start_what_has_expired_ends_before_anything_else_is_done(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there, target="provisioned")
+    end = datetime.now(UTC) + timedelta(seconds=2)
+    await there.spec(READERS, expiresAt=end.isoformat())
+    await there.ready(READERS)
+    await lab.simulator.set_state("provisioned", "STOPPED")
+    new = f"new_{sales.name}"
+    await there.apply(
+        role("new", roleName=new),
+        grant("writers", sales.analysts, database=sales.name, privileges=["INSERT"]),
+    )
+    await there.reason("PostgresRole/new", "InstanceStopped")
+    await asyncio.sleep((end - datetime.now(UTC)).total_seconds())
+    await lab.simulator.set_state("provisioned", "AVAILABLE")
+    await there.ready("PostgresRole/new", "AccessGrant/writers")
+    await there.reason(READERS, "Expired", ready=True)
+    log = [statement.split(" ON ")[0] for _, statement, _ in await sales.log()]
+    assert log.index("REVOKE SELECT") < log.index(f'CREATE ROLE "{new}"') < log.index("GRANT INSERT")
 
 
 async def test_access_begins_at_its_time(lab: Lab, there: Namespace, operators: Operators) -> None:

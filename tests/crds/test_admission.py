@@ -45,6 +45,42 @@ def accepted(body: dict[str, Any], *requirements: str, id: str) -> Any:  # noqa:
     return case(body, None, *requirements, id=id)
 
 
+def exactly(*privileges: str) -> dict[str, Any]:
+    """Privileges instead of an access level."""
+    return {"access": ABSENT, "privileges": list(privileges)}
+
+
+def shape(member: str, **fields: Any) -> dict[str, Any]:
+    """An entry of ``objects``; what is in a schema is in ``a``."""
+    fields = {name.rstrip("_"): value for name, value in fields.items()}
+    where = {"schema": "a"} if member in ("tables", "sequences", "routines", "types") else {}
+    return {member: where | fields}
+
+
+def columns(*names: str) -> dict[str, Any]:
+    return shape("tables", names=["b"], columns=list(names))
+
+
+def defaults(**fields: Any) -> dict[str, Any]:
+    return {"defaultPrivileges": fields}
+
+
+SHAPES = [
+    ("tables", "tables", "SELECT"),
+    ("sequences", "sequences", "USAGE"),
+    ("routines", "routines", "EXECUTE"),
+    ("types", "types", "USAGE"),
+    ("schemas", "schemas", "USAGE"),
+    ("databases", "databases", "CONNECT"),
+    ("languages", "languages", "USAGE"),
+    ("foreignDataWrappers", "foreign-data wrappers", "USAGE"),
+    ("foreignServers", "foreign servers", "USAGE"),
+    ("parameters", "parameters", "SET"),
+    ("tablespaces", "tablespaces", "CREATE"),
+]
+"""Members of ``objects`` that select by name, how messages call them, and a privilege that fits."""
+MISFITS = [(member, what, "EXECUTE" if member != "routines" else "USAGE") for member, what, _ in SHAPES]
+
 REFUSED = [
     # the name of a connection
     refused(named(CONNECTION, "a.b"), "metadata.name is the display name and may not contain a period", "R-57", id="period"),
@@ -151,16 +187,67 @@ REFUSED = [
     refused(on({"schemas": {"names": ["a"]}}, access=ABSENT, privileges=["SELECT"]), "schemas take only the privileges USAGE, CREATE", "R-36", id="select-on-schema"),
     refused(on({"databases": {"names": ["a"]}}, access=ABSENT, privileges=["USAGE"]), "databases take only the privileges CONNECT,", "R-36", id="usage-on-database"),
     refused(on(), "spec.objects", id="no-objects"),
-    refused(on({}), "give exactly one of tables, schemas, databases in each entry", id="empty-entry"),
-    refused(on({"tables": {"schema": "a", "names": ["b"]}, "schemas": {"names": ["a"]}}), "give exactly one of tables, schemas, databases in each entry", id="two-in-an-entry"),
+    refused(on({}), "give exactly one of tables, sequences, routines, types, schemas, databases, languages,", id="empty-entry"),
+    refused(on({"tables": {"schema": "a", "names": ["b"]}, "schemas": {"names": ["a"]}}), "give exactly one of tables, sequences, routines, types, schemas, databases, languages,", id="two-in-an-entry"),
     refused(on({"rowFilter": {"expression": "true"}}), 'unknown field "spec.objects[0].rowFilter"', "R-36", "R-47", id="unsupported-policy"),
-    refused(on({"tables": {"schema": "a"}}), "name the tables: names, matching, or both", id="tables-unnamed"),
-    refused(on({"schemas": {}}), "name the schemas: names, matching, or both", id="schemas-unnamed"),
-    refused(on({"databases": {"except": ["a"]}}), "name the databases: names, matching, or both", id="databases-unnamed"),
+    *(
+        refused(on(shape(member, except_=["a"]), **exactly(privilege)), f"name the {what}: names, matching, or both", id=f"{member}-unnamed")
+        for member, what, privilege in SHAPES
+    ),
+    *(
+        refused(on(shape(member, names=["a"]), **exactly(wrong)), f"{member} take only the privileges", "R-36", id=f"{wrong}-on-{member}")
+        for member, _, wrong in MISFITS
+    ),
     *(
         refused(on({"tables": {"schema": schema, "names": ["a"]}}), "is a system schema", "R-183", id=f"tables-in-{schema}")
         for schema in ("pg_catalog", "pg_toast", "information_schema", "neon", "__db_system", "lakebase_operator")
     ),
+    *(
+        refused(on({member: {"schema": "pg_catalog", "names": ["a"]}}, **exactly(privilege)), "is a system schema", "R-183", id=f"{member}-in-pg_catalog")
+        for member, privilege in (("sequences", "USAGE"), ("routines", "EXECUTE"), ("types", "USAGE"))
+    ),
+    *(
+        refused(on(shape(member, names=["a"])), "access speaks of tables, sequences, schemas and databases", "R-36", id=f"access-to-{member}")
+        for member in ("routines", "types", "languages", "foreignDataWrappers", "foreignServers", "parameters", "tablespaces")
+    ),
+    *(
+        refused(on(defaults(objectType=what, creator="a")), "access speaks of tables,", "R-36", id=f"access-to-new-{what}")
+        for what in ("routines", "types", "largeObjects")
+    ),
+    # columns, large objects, routines, parameters
+    refused(on(columns("a"), **exactly("DELETE")), "tables take only the privileges SELECT, INSERT, UPDATE, REFERENCES", "R-36", id="delete-on-columns"),
+    refused(on(columns("a", "a")), "columns[1]: Duplicate value", id="column-twice"),
+    refused(on(columns()), "columns in body should have at least 1 items", id="no-columns"),
+    refused(on(shape("sequences", names=["a"], columns=["b"])), 'unknown field "spec.objects[0].sequences.columns"', "R-36", id="columns-of-a-sequence"),
+    refused(on({"largeObjects": {"ids": [0]}}, **exactly("SELECT")), "ids[0]", id="large-object-0"),
+    refused(on({"largeObjects": {"ids": [1, 1]}}, **exactly("SELECT")), "ids[1]: Duplicate value", id="large-object-twice"),
+    refused(on({"largeObjects": {"ids": []}}, **exactly("SELECT")), "largeObjects.ids", id="no-large-object"),
+    refused(on({"largeObjects": {"ids": [1]}}), "access speaks of tables,", id="access-to-large-objects"),
+    refused(on({"largeObjects": {"ids": [1]}}, **exactly("USAGE")), "largeObjects take only the privileges SELECT, UPDATE", id="usage-on-large-objects"),
+    *(
+        refused(on(shape("routines", names=[name]), **exactly("EXECUTE")), "routines.names[0]", id=f"routine-{number}")
+        for number, name in enumerate(("f(", "f)", "(integer)", ""))
+    ),
+    *(
+        refused(on(shape("parameters", names=[name]), **exactly("SET")), "parameters.names[0]", id=f"parameter-{number}")
+        for number, name in enumerate(("a b", "1a", "a;b", "a.", ""))
+    ),
+    # default privileges
+    refused(on(defaults(objectType="tables")), "without a creator, name the schema whose creators are meant", id="defaults-of-nobody-anywhere"),
+    refused(on(defaults(objectType="views", creator="a")), "objectType: Unsupported value", id="defaults-of-views"),
+    refused(on(defaults(creator="a")), "defaultPrivileges.objectType: Required value", id="defaults-of-nothing"),
+    refused(on(defaults(objectType="schemas", creator="a", schema="b")), "schemas and large objects are in no schema", id="new-schemas-in-a-schema"),
+    refused(on(defaults(objectType="largeObjects", creator="a", schema="b"), **exactly("SELECT")), "schemas and large objects are in no schema", id="new-large-objects-in-a-schema"),
+    refused(on(defaults(objectType="tables", schema="pg_catalog")), "is a system schema", "R-183", id="defaults-in-pg_catalog"),
+    *(
+        refused(on(defaults(objectType=what, creator="a"), **exactly(wrong)), f"new {what} take only the privileges", "R-36", id=f"{wrong}-on-new-{what}")
+        for what, wrong in (("tables", "USAGE"), ("sequences", "EXECUTE"), ("routines", "SELECT"), ("types", "CREATE"), ("schemas", "SELECT"), ("largeObjects", "USAGE"))
+    ),
+    # absence and grant options
+    refused(grant(ensure="Absent"), "ensure: Absent needs privileges", id="absent-access"),
+    refused(grant(ensure="Absent", newObjects=False, **exactly("SELECT")), "ensure: Absent holds for new objects too", id="absent-for-now"),
+    refused(grant(ensure="Maybe"), "spec.ensure: Unsupported value", id="ensure"),
+    refused(grant(subjects=[{"kind": "Role", "name": "a"}, {"kind": "Public"}], grantOption=True), "PUBLIC cannot have grant options", id="grant-option-to-public"),
     refused(on({"schemas": {"names": ["sales", "pg_catalog"]}}), "spec.objects[0].schemas.names[1]", "R-183", id="system-schema"),
     refused(on({"tables": {"schema": "a", "names": [LONG_IN_BYTES]}}), "is longer than 63 bytes", id="table-long-in-bytes"),
     refused(to(), "spec.subjects", id="nobody"),
@@ -207,6 +294,37 @@ ACCEPTED = [
     accepted(to({"kind": "User", "name": "x" * 200}), id="user-with-a-long-name"),
     accepted(on({"tables": {"schema": "marketing-data", "matching": ["*"], "except": ["*_raw"]}}), id="patterns"),
     accepted(on({"tables": {"schema": "a", "names": ["b"]}}, {"schemas": {"matching": ["*"]}}, {"databases": {"names": ["c"]}}), id="several-kinds-of-objects"),
+    *(
+        accepted(on(shape(member, **selecting), **exactly(privilege)), "R-35", id=f"{member}-{'-'.join(selecting)}")
+        for member, _, privilege in SHAPES
+        for selecting in ({"names": ["a"]}, {"matching": ["*"], "except_": ["b"]})
+    ),
+    *(
+        accepted(on(shape(member, names=["a"]), access=level), id=f"{level}-{member}")
+        for member in ("tables", "sequences", "schemas", "databases")
+        for level in ("Read", "Write")
+    ),
+    accepted(on(shape("tables", names=["a"]), **exactly("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN")), id="all-on-tables"),
+    accepted(on(shape("parameters", names=["work_mem", "App.tenant"]), **exactly("SET", "ALTER SYSTEM")), id="parameters"),
+    accepted(on(shape("databases", names=["a"]), **exactly("CONNECT", "CREATE", "TEMPORARY")), id="all-on-databases"),
+    accepted(on(columns("a", "b c")), id="columns"),
+    accepted(on(columns("a"), **exactly("SELECT", "INSERT", "UPDATE", "REFERENCES")), id="all-on-columns"),
+    accepted(on({"largeObjects": {"ids": [1, 4294967295]}}, **exactly("SELECT", "UPDATE")), "R-35", id="large-objects"),
+    *(
+        accepted(on(shape("routines", names=[name]), **exactly("EXECUTE")), id=f"signature-{number}")
+        for number, name in enumerate(("f", "f()", "Do It(integer, s.\"My, Type\")", "f(character varying, text[])"))
+    ),
+    *(
+        accepted(on(defaults(objectType=what, creator="a"), **exactly(privilege)), "R-35", id=f"new-{what}")
+        for what, privilege in (("tables", "SELECT"), ("sequences", "USAGE"), ("routines", "EXECUTE"), ("types", "USAGE"), ("schemas", "CREATE"), ("largeObjects", "UPDATE"))
+    ),
+    accepted(on(defaults(objectType="tables", schema="a"), access="Write"), id="defaults-of-all-creators"),
+    accepted(on(defaults(objectType="routines", creator="a", schema="b"), **exactly("EXECUTE")), id="defaults-in-a-schema"),
+    accepted(grant(ensure="Absent", subjects=[{"kind": "Public"}], **exactly("SELECT")), id="absent-for-public"),
+    accepted(grant(ensure="Absent", newObjects=True, grantOption=True, **exactly("SELECT")), id="absent-grant-option"),
+    accepted(grant(ensure="Present", newObjects=False), id="present-for-now"),
+    accepted(grant(grantOption=True), id="grant-option"),
+    accepted(grant(subjects=[{"kind": "Public"}], grantOption=False), id="public-without-grant-option"),
     accepted(grant(notBefore="2030-01-01T00:00:00+02:00", expiresAt="2030-01-01T00:00:00Z"), id="offsets-count"),
 ]  # fmt: skip
 

@@ -92,7 +92,7 @@ RETURNED = (
     Case("to PUBLIC by default", Thing("ROUTINE", "k", "f3"), "EXECUTE", role=PUBLIC),
     Case("to PUBLIC by default on new ones", Thing("DEFAULT ROUTINES", "", "made"), "EXECUTE", role=PUBLIC),
     Case("on a table", table("t20"), "DELETE", role="g1"),
-    Case("a grant option", table("t21"), "SELECT", role="g1", option=True),
+    Case("a grant option", table("t21"), "SELECT", role="g2", option=True),
     Case("on a column", column("t22"), "SELECT", role="g1"),
     Case("CREATE on a schema", Thing("SCHEMA", "", "k3"), "CREATE", role="g1"),
 )
@@ -332,3 +332,234 @@ async def test_each_kind_of_change_by_hand_is_seen_and_repaired_or_told(
         result.unmanaged,
         result.unmanaged_items,
     )
+
+
+# -- objects and roles that change ----------------------------------------------------------------------------------
+
+SALES = ("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id int, a int)")
+
+
+async def test_a_schema_renamed_to_a_declared_name_keeps_everything_without_a_statement(world: World) -> None:
+    role = await world.role("role")
+    await world.run(*SALES)
+    old = access_grant("old", [role], [tables("sales")], database=world.database)
+    new = access_grant("new", [role], [tables("trade")], database=world.database)
+    await world.sync(old, new)
+    await world.run("ALTER SCHEMA sales RENAME TO trade")
+    synced = await world.sync(old, new)
+    assert synced.changes == []
+    assert (synced.said(old), synced.said(new)) == ((READY, Reason.NO_OBJECTS), (READY, Reason.SUCCEEDED))
+    assert await world.acl("trade.orders", role) == {"SELECT"}
+    # Nobody declares anything of the schema once it is called otherwise again.
+    await world.run("ALTER SCHEMA trade RENAME TO purchase")
+    await world.sync(old, new)
+    assert await world.acl("purchase.orders", role) == set()
+    assert await world.schema_acl("purchase", role) == set()
+    await assert_the_ledger_agrees(world, [role])
+
+
+async def test_a_table_attached_as_a_partition_is_reached_through_its_parent_until_it_is_detached(
+    world: World,
+) -> None:
+    role = await world.role("role")
+    await world.run(
+        "CREATE SCHEMA sales",
+        "CREATE TABLE sales.orders (id int) PARTITION BY LIST (id)",
+        "CREATE TABLE sales.lone (id int)",
+    )
+    grant = access_grant("g", [role], [tables("sales")], database=world.database)
+    await world.sync(grant)
+    assert await world.acl("sales.lone", role) == {"SELECT"}
+    await world.run("ALTER TABLE sales.orders ATTACH PARTITION sales.lone FOR VALUES IN (1)")
+    await world.sync(grant)
+    assert await world.acl("sales.lone", role) == set()
+    assert await world.allowed(role, "SELECT FROM sales.orders")
+    assert not await world.allowed(role, "SELECT FROM sales.lone")
+    await world.run("ALTER TABLE sales.orders DETACH PARTITION sales.lone")
+    synced = await world.sync(grant)
+    assert synced.said(grant) == (READY, Reason.SUCCEEDED)
+    assert await world.acl("sales.lone", role) == {"SELECT"}
+    await assert_the_ledger_agrees(world, [role])
+
+
+@pytest.mark.parametrize("drift", DriftAction)
+async def test_a_column_made_anew_gets_its_grant_and_a_renamed_one_loses_it(
+    world: World, drift: DriftAction
+) -> None:
+    role = await world.role("role")
+    await world.run(*SALES)
+    grant = access_grant("g", [role], [tables("sales", "orders", columns=["a"])], database=world.database)
+    await world.sync(grant, drift=drift)
+    await world.run("ALTER TABLE sales.orders DROP COLUMN a")
+    synced = await world.sync(grant, drift=drift)
+    assert synced.said(grant) == (WAITING, Reason.OBJECT_MISSING)
+    await world.run("ALTER TABLE sales.orders ADD COLUMN a int")
+    synced = await world.sync(grant, drift=drift)
+    assert synced.said(grant) == (READY, Reason.SUCCEEDED)
+    assert await world.allowed(role, "SELECT a FROM sales.orders")
+    await world.run("ALTER TABLE sales.orders RENAME COLUMN a TO b")
+    synced = await world.sync(grant, drift=drift)
+    assert synced.said(grant) == (WAITING, Reason.OBJECT_MISSING)
+    assert not await world.allowed(role, "SELECT b FROM sales.orders")
+
+
+async def test_a_renamed_role_is_missing_and_loses_what_was_declared_for_its_old_name(world: World) -> None:
+    role, renamed = await world.role("role"), world.name("renamed")
+    await world.run(*SALES)
+    grant = access_grant("g", [role], [tables("sales")], database=world.database)
+    await world.sync(grant)
+    await world.run("ALTER ROLE {old} RENAME TO {new}", old=role, new=renamed)
+    synced = await world.sync(grant)
+    assert synced.said(grant) == (WAITING, Reason.ROLE_MISSING)
+    assert await world.acl("sales.orders", renamed) == set()
+    other = access_grant("g", [renamed], [tables("sales")], database=world.database)
+    assert (await world.sync(other)).said(other) == (READY, Reason.SUCCEEDED)
+    assert await world.acl("sales.orders", renamed) == {"SELECT"}
+
+
+@pytest.mark.requirement("R-180")
+@pytest.mark.parametrize("drift", DriftAction)
+async def test_after_a_change_of_owner_what_is_declared_is_held_and_can_be_taken_back(
+    world: World, drift: DriftAction
+) -> None:
+    role, owner = await world.role("role"), await world.owned_role("owner")
+    await world.run(*SALES, "GRANT USAGE ON SCHEMA sales TO {o}", o=owner)
+    grant = access_grant("g", [role], [tables("sales")], database=world.database)
+    await world.sync(grant, drift=drift)
+    await world.run("ALTER TABLE sales.orders OWNER TO {o}", o=owner)
+    synced = await world.sync(grant, drift=drift)
+    assert (synced.results[0].drifted, synced.said(grant)) == (0, (READY, Reason.SUCCEEDED))
+    assert await world.acl("sales.orders", role) == {"SELECT"}
+    await world.sync(drift=drift)
+    assert await world.acl("sales.orders", role) == set()
+    assert not await world.ledger()
+
+
+@pytest.mark.requirement("R-181")
+@pytest.mark.parametrize("drift", DriftAction)
+@pytest.mark.parametrize(
+    "loss", ["DELETE FROM lakebase_operator.held WHERE class = 'TABLE'", "TRUNCATE lakebase_operator.held"]
+)
+async def test_rows_that_the_ledger_lost_are_written_again_without_a_grant(
+    world: World, drift: DriftAction, loss: str
+) -> None:
+    role = await world.role("role")
+    await world.run(*SALES)
+    grant = access_grant("g", [role], [tables("sales")], database=world.database)
+    hard = access_grant(
+        "hard", [role], [tables("sales")], database=world.database, privileges=["DELETE"], ensure="Absent"
+    )
+    await world.sync(grant, hard, drift=drift)
+    await world.run(loss)
+    synced = await world.sync(grant, hard, drift=drift)
+    assert synced.changes == []
+    assert (synced.results[0].drifted, synced.said(grant)) == (0, (READY, Reason.SUCCEEDED))
+    assert not (await world.sync(grant, hard, drift=drift)).writes
+    # What was given then is drift, and what was lost together with the ledger is simply granted.
+    await world.run(
+        loss, "SET ROLE databricks_superuser", "REVOKE SELECT ON sales.orders FROM {r}", "RESET ROLE", r=role
+    )
+    synced = await world.sync(grant, hard, drift=drift)
+    assert (synced.results[0].drifted, synced.said(grant)) == (0, (READY, Reason.SUCCEEDED))
+    assert await world.acl("sales.orders", role) == {"SELECT"}
+
+
+# -- what is none of our business -----------------------------------------------------------------------------------
+
+EVERYTHING = Policy(unmanaged=UnmanagedGrants(action=UnmanagedAction.REVOKE))
+
+
+@pytest.mark.requirement("R-183")
+async def test_what_lakebase_does_by_itself_is_neither_shown_nor_touched(world: World) -> None:
+    """Event triggers grant on each new object; the platform has roles, schemas and a table of its own."""
+    owner = await world.owned_role("owner")
+    reader = await world.value("SELECT rolname FROM pg_roles WHERE rolname ~ '^databricks_reader_' LIMIT 1")
+    stage = Stage(world)
+    await world.run(
+        *SALES,
+        "CREATE SEQUENCE sales.numbers",
+        "CREATE VIEW sales.overview AS SELECT id FROM sales.orders",
+        "CREATE MATERIALIZED VIEW sales.total AS SELECT 1 AS id",
+        "CREATE FUNCTION sales.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE TYPE sales.color AS ENUM ('red')",
+        "ALTER TABLE sales.orders OWNER TO {owner}",
+        "CREATE TABLE public.health_check (id int)",
+        "GRANT SELECT ON public.health_check TO PUBLIC",
+        "GRANT SELECT ON public.health_check TO {owner}",
+        "CREATE TABLE __db_system.state (id int)",
+        "GRANT SELECT ON __db_system.state TO PUBLIC",
+        "GRANT SELECT ON pg_catalog.pg_authid TO {owner}",
+        "GRANT SELECT (id) ON sales.orders TO {reader}",
+        "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {owner}",
+        "GRANT CONNECT ON DATABASE {d} TO {reader}",
+        owner=owner, reader=reader, d=world.database,
+    )  # fmt: skip
+    for policy in (Policy(unmanaged=UnmanagedGrants(action=UnmanagedAction.REPORT)), EVERYTHING):
+        await world.sync(policy=policy)
+        before = await stage.state()
+        synced = await world.sync(policy=policy)
+        assert synced.results[0].unmanaged_items == ()
+        assert synced.results[0].unmanaged == 0
+        assert synced.changes == []
+        assert await stage.state() == before
+    assert {
+        role for role, in await world.rows(
+            "SELECT DISTINCT pg_get_userbyid(x.grantee) FROM pg_class c, aclexplode(c.relacl) x"
+            " WHERE c.oid = 'sales.numbers'::regclass"
+        )
+    } >= {"databricks_superuser", "databricks_gateway", reader}  # fmt: skip
+    assert await world.value("SELECT has_table_privilege(%s, 'public.health_check', 'SELECT')", owner)
+    assert await world.value("SELECT has_table_privilege(%s, 'pg_catalog.pg_authid', 'SELECT')", owner)
+
+
+@pytest.mark.requirement("R-183")
+async def test_a_member_of_an_extension_is_unmanaged_only_beyond_what_its_extension_gave(
+    world: World,
+) -> None:
+    role = await world.role("role")
+    # databricks_list_roles belongs to an extension, which lets PUBLIC read it.
+    await world.run("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+    report = Policy(unmanaged=UnmanagedGrants(action=UnmanagedAction.REPORT))
+    synced = await world.sync(policy=report)
+    assert synced.results[0].unmanaged_items == ()
+    await world.run("GRANT SELECT ON public.databricks_list_roles TO {r}", r=role)
+    synced = await world.sync(policy=report)
+    assert [(item.object, item.role, item.privilege) for item in synced.results[0].unmanaged_items] == [
+        ("public.databricks_list_roles", role, "SELECT")
+    ]
+    assert await world.acl("public.databricks_list_roles") == {"SELECT"}
+
+
+@pytest.mark.requirement("R-180")
+async def test_what_nobody_declares_is_looked_for_only_where_and_of_whom_it_is_asked_for(
+    world: World,
+) -> None:
+    """A declaration that speaks of a place or a role does not widen the search to it."""
+    role, other = await world.role("role"), await world.role("other")
+    await world.run(
+        *SALES, "CREATE SCHEMA hr", "CREATE TABLE hr.people (id int)",
+        "SET ROLE databricks_superuser",
+        "GRANT UPDATE ON sales.orders TO {r}, {o}", "GRANT UPDATE ON hr.people TO {r}, {o}",
+        "GRANT TEMPORARY ON DATABASE {d} TO {r}",
+        "RESET ROLE",
+        r=role, o=other, d=world.database,
+    )  # fmt: skip
+    both = access_grant("g", [role, other], [tables("sales"), tables("hr")], database=world.database)
+
+    async def found(**narrow: Any) -> set[tuple[str, str]]:
+        policy = Policy(unmanaged=UnmanagedGrants(action=UnmanagedAction.REPORT, **narrow))
+        (result,) = (await world.sync(both, policy=policy)).results
+        assert result.unmanaged == len(result.unmanaged_items)
+        return {(item.object, item.role) for item in result.unmanaged_items}
+
+    here = world.database
+    assert await found(schemas=["sales"]) == {("sales.orders", role), ("sales.orders", other)}
+    assert await found(roles=[role]) == {("sales.orders", role), ("hr.people", role), (here, role)}
+    assert await found(schemas=["hr"], roles=[other]) == {("hr.people", other)}
+    # The same of a pass that looks at one role only: the others' grants are declared, and not in view.
+    await world.sync(both)
+    before = await Stage(world).state()
+    await world.sync(both, policy=EVERYTHING, focus=frozenset({role}))
+    after = await Stage(world).state()
+    gone = {(key.thing.name, key.grantee, key.privilege) for key in before.keys() - after.keys()}
+    assert gone == {("orders", role, "UPDATE"), ("people", role, "UPDATE"), ("here", role, "TEMPORARY")}

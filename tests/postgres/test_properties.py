@@ -247,7 +247,13 @@ def check_gone(
 
 
 def may_act_as(course: Course, grantor: str) -> bool:
-    return grantor in (*OWNERS[:4], "g2", "crew", "databricks_superuser" if course.world.prepared else "")
+    """Whether the operator can revoke what a role granted.
+
+    Where it may not SET ROLE, PostgreSQL chooses the grantor, and may choose databricks_superuser instead.
+    """
+    if course.world.prepared:
+        return grantor in ("itself", "made", "settable", "g2", "crew")
+    return grantor in ("itself", "made", "inherited", "settable", "g2", "crew")
 
 
 def is_unmanaged(course: Course, key: Key, atom: Atom) -> bool:

@@ -75,7 +75,7 @@ async def test_write_gives_five_privileges_and_never_all(world: World) -> None:
     assert not await world.allowed(writer, "CREATE TABLE sales.other ()")
 
 
-@pytest.mark.requirement("R-198")
+@pytest.mark.requirement("R-117", "R-198")
 async def test_taking_write_away_and_keeping_read_leaves_select(world: World) -> None:
     role = await world.role("role")
     await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id serial)")

@@ -5,9 +5,14 @@ from typing import Any
 import pytest
 
 from lakebase_operator.api import PostgresRole, Reason
+from lakebase_operator.external.postgres.roles import preflight
+from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
+from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.roles import RolesStep
+from lakebase_operator.reconcilers.view import View
 from tests.postgres.objects import access_grant, being_deleted, postgres_role, tables
 from tests.postgres.role_facts import known_as, memberships
-from tests.postgres.world import READY, STALLED, WAITING, Synced, World
+from tests.postgres.world import KEY, READY, STALLED, WAITING, Synced, World
 
 EVERYTHING = (
     "SELECT 'schema ' || nspname, nspowner::regrole::text FROM pg_namespace WHERE nspname = 'sales'"
@@ -304,3 +309,27 @@ async def test_what_a_dropped_role_owned_by_declaration_goes_to_its_heir(any_wor
     gone = await world.sync(being_deleted(role))
     assert gone.dropped == {name: True}
     assert set(await owners(world)) == {heir}
+
+
+async def test_a_dry_run_says_what_would_be_handed_over_and_only_the_approved_is(any_world: World) -> None:
+    world = any_world
+    old, name = await world.owned_role("old"), await world.owned_role("owner")
+    await sales_of(world, old)
+    role = postgres_role(name, owns=[anything("tables", "orders", "recent")])
+    await world.sync(postgres_role(name))
+
+    async def run(**how: Any) -> list[tuple[str, str]]:
+        async with world.session() as session:
+            found, report = await preflight(session), Report()
+            view = View(KEY, None, (role,), (), (), (), ())
+            roles = await RolesStep(session, found, str(KEY), report, dry=True).run(view)
+            step = OwnershipStep(world.database, session, found, str(KEY), roles, **how)
+            await step.run(home=True)
+            conclude_owners(roles, [world.database], {}, report)
+            return [(text, result) for _, text, result in step.executed]
+
+    statements = [f'ALTER TABLE sales.{one} OWNER TO "{name}"' for one in ("orders", "recent")]
+    assert await run(dry=True) == [(text, "planned") for text in statements]
+    assert set(await owners(world)) == {old}
+    assert await run(approved=frozenset(statements[1:])) == [(statements[1], "ok")]
+    assert (await owners(world))[name] == {"v recent"}

@@ -73,8 +73,12 @@ class Synced:
 
     @property
     def changes(self) -> list[str]:
-        """GRANT and REVOKE on objects."""
-        return [text for text in self.statements if re.match(r"(GRANT|REVOKE) .* ON ", text, re.DOTALL)]
+        """GRANT and REVOKE on objects, those on the ledger left out."""
+        return [
+            text
+            for text in self.statements
+            if re.match(r"(GRANT|REVOKE) .* ON ", text, re.DOTALL) and " lakebase_operator" not in text
+        ]
 
 
 WRITING = re.compile(
@@ -332,7 +336,6 @@ class World:
                         here = await preflight(session)
                     is_home = name == names[0]
                     await OwnershipStep(name, session, here, owner, roles).run(home=is_home)
-                    here = await preflight(session)
                     grants = GrantsStep(
                         name,
                         session,

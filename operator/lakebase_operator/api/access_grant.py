@@ -21,7 +21,7 @@ from lakebase_operator.api.base import (
     validations,
 )
 from lakebase_operator.api.names import RESERVED_ROLE_CEL
-from lakebase_operator.api.objects import Objects, Privilege
+from lakebase_operator.api.objects import DefaultObjectType, Objects, Privilege
 
 
 class SubjectKind(StrEnum):
@@ -96,13 +96,18 @@ def _listed(privileges: str) -> list[str]:
     return privileges.split(",") if "," in privileges else privileges.split()
 
 
-def _fits(member: str, privileges: list[str], where: str = "") -> dict[str, str]:
+def _fits(member: str, privileges: list[str], where: str = "", what: str = "") -> dict[str, str]:
     return cel(
         f"!has(self.privileges) || !self.objects.exists(o, has(o.{member}){where}) "
         f"|| self.privileges.all(p, p in {privileges})",
-        f"{member} take only the privileges {', '.join(privileges)}",
+        f"{what or member} take only the privileges {', '.join(privileges)}",
         field_path=".privileges",
     )
+
+
+def _fits_new(member: str) -> dict[str, str]:
+    where = f" && o.defaultPrivileges.objectType == '{member}'"
+    return _fits("defaultPrivileges", _listed(_FITTING[member]), where, f"new {member}")
 
 
 _LEVELS = ("tables", "sequences", "schemas", "databases")
@@ -117,6 +122,7 @@ class AccessGrantSpec(Model):
             cel("has(self.access) != has(self.privileges)", "give exactly one of access and privileges"),
             *(_fits(member, _listed(privileges)) for member, privileges in _FITTING.items()),
             _fits("tables", ["SELECT", "INSERT", "UPDATE", "REFERENCES"], " && has(o.tables.columns)"),
+            *(_fits_new(member.value) for member in DefaultObjectType),
             cel(
                 f"!has(self.access) || self.objects.all(o, {' || '.join(f'has(o.{member})' for member in _LEVELS)} "
                 "|| (has(o.defaultPrivileges) && o.defaultPrivileges.objectType in ['tables', 'sequences', 'schemas']))",

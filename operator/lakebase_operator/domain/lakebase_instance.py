@@ -406,6 +406,18 @@ def rows(declared: Sequence[Wanted], found: Observation) -> tuple[SettingRow, ..
     return tuple(result)
 
 
+def words(step: Step) -> str:
+    """A step for people."""
+    match step:
+        case CreateStep(one):
+            return f"make {one.resource}"
+        case UpdateStep(resource, changes):
+            settings = ", ".join(f"{setting} {text(setting, value)}" for setting, value in changes.items())
+            return f"set {settings} of {resource}"
+        case DeleteStep(resource):
+            return f"delete {resource}"
+
+
 def text(setting: Setting, value: Value) -> str:
     """A value for people."""
     if isinstance(value, bool):

@@ -17,6 +17,8 @@ from lakebase_operator.engine.clock import Clock, Timer
 
 K = TypeVar("K", bound=Hashable)
 
+MOST_RESTING = 1000
+"""Keys whose rest is remembered before those that have rested are forgotten."""
 MAX_EXPONENT = 32  # 2**32 times any base is beyond every cap; more would overflow a float one day
 
 
@@ -41,7 +43,8 @@ class WorkQueue(Generic[K]):
     Parameters
     ----------
     debounce
-        Seconds that a fresh key waits, so that a burst of events becomes one run. It is not prolonged by further adds.
+        Seconds that a key rests after a run. What comes in the meantime becomes one run; what comes to a rested key is
+        worked on at once.
     backoff
         Delays after failures.
     """
@@ -67,12 +70,20 @@ class WorkQueue(Generic[K]):
         self._running: set[K] = set()
         self._again: dict[K, float] = {}
         """Added while running, with the time at which they are due."""
+        self._rests_until: dict[K, float] = {}
+        """Of those whose last run is not long ago."""
         self._failures: dict[K, int] = {}
         self._timer: Timer | None = None
 
     def add(self, key: K, *, after: float | None = None) -> None:
-        """Have ``key`` worked on, after ``after`` seconds (default: the debounce window). An earlier time wins."""
-        due = self._clock.monotonic() + (self._debounce if after is None else after)
+        """Have ``key`` worked on, after ``after`` seconds (default: as soon as it has rested). An earlier time wins."""
+        now = self._clock.monotonic()
+        if after is not None:
+            due = now + after
+        elif key in self._running:
+            due = now + self._debounce
+        else:
+            due = max(now, self._rests_until.get(key, now))
         if key in self._running:
             self._again[key] = min(due, self._again.get(key, due))
         elif key not in self._ready_since:
@@ -104,6 +115,7 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The run of ``key`` is over. If it was added meanwhile, it waits again."""
         self._running.discard(key)
+        self._rest(key)
         due = self._again.pop(key, None)
         if due is not None:
             self._wait(key, due)
@@ -136,6 +148,12 @@ class WorkQueue(Generic[K]):
     def failures(self, key: K) -> int:
         """Failures of ``key`` in a row."""
         return self._failures.get(key, 0)
+
+    def _rest(self, key: K) -> None:
+        now = self._clock.monotonic()
+        if len(self._rests_until) >= MOST_RESTING:
+            self._rests_until = {one: until for one, until in self._rests_until.items() if until > now}
+        self._rests_until[key] = now + self._debounce
 
     def _wait(self, key: K, due: float) -> None:
         if due >= self._due.get(key, float("inf")):

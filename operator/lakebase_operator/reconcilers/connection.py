@@ -33,8 +33,10 @@ class ConnectionReconciler:
         self._logins = Logins(self._executor, services.settings.token_path)
 
     async def aclose(self) -> None:
-        """Let go of the threads; requests under way end by their own timeouts."""
+        """Let go of the threads and sessions; requests under way end by their own timeouts."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+        for memory in self._memories.values():
+            await memory.home.close()
 
     async def reconcile(self, key: ConnectionKey, dirty: Dirty) -> Outcome:
         """Make the databases of one connection equal to what is declared, and say so in every status.
@@ -66,6 +68,7 @@ class ConnectionReconciler:
             await let_go(self._services, context.leaving)
         if view.connection is None:
             self._memories.pop(key, None)
+            await memory.home.close()
             self._mappings.forget_connection(key)
             self._services.observer.connection_gone(key)
         return outcome

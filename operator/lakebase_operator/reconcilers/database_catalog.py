@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, TypeVar
 
-from lakebase_operator.api import DatabaseCatalog, LakebaseConnection
+from lakebase_operator.api import DatabaseCatalog
 from lakebase_operator.api.base import ANNOTATION_ABANDON
 from lakebase_operator.api.database_catalog import CatalogDeletionPolicy
+from lakebase_operator.api.lakebase_connection import LakebaseConnectionSpec
 from lakebase_operator.api.lakebase_instance import Create
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError
@@ -16,14 +17,14 @@ from lakebase_operator.engine.catalog import key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.databricks import CatalogApi, RegisteredCatalog
-from lakebase_operator.reconcilers.access import secret_names, target_of
+from lakebase_operator.reconcilers.access import target_of
 from lakebase_operator.reconcilers.instance_ref import resolved
 from lakebase_operator.reconcilers.leaving import let_go
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.services import Services
 from lakebase_operator.reconcilers.timing import Pauses, jittered, observed
 from lakebase_operator.reconcilers.view import is_abandoned, is_deleting, is_finalized
-from lakebase_operator.reconcilers.workspaces import Workspaces
+from lakebase_operator.reconcilers.workspaces import Workspaces, read_secrets
 from lakebase_operator.reconcilers.writing import add_finalizers, write
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ class Memory:
     uid: str
     pauses: Pauses
     secrets: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    connection: LakebaseConnectionSpec | None = None
+    """The last that was found, with its target: a namespace that is deleted may lose it, and its Secret, before the catalog."""
 
 
 class DatabaseCatalogReconciler:
@@ -216,36 +219,43 @@ class Look:
 
     # -- reaching Databricks -------------------------------------------------------------------------------------
 
-    def _connection(self) -> LakebaseConnection:
+    def _connection(self) -> LakebaseConnectionSpec:
+        """The spec of the connection, with the target that it points at.
+
+        Raises
+        ------
+        LakebaseError
+            There is no such connection, or it is of no use here.
+        """
         namespace, name = self.catalog.metadata.namespace, self.catalog.spec.connection_ref.name
         connection = self.services.catalog.connection(ConnectionKey(namespace, name))
         if connection is None:
+            if is_deleting(self.catalog) and self.memory.connection is not None:
+                return self.memory.connection
             raise NotReadyError(
                 Reason.CONNECTION_NOT_FOUND,
                 f'spec.connectionRef: there is no LakebaseConnection "{name}" in this namespace, or it cannot be read. It is '
                 "picked up when it appears.",
             )
-        return connection
-
-    async def _api(self) -> CatalogApi:
-        connection = self._connection()
         if connection.spec.auth.password is not None or connection.spec.target.server is not None:
             raise InvalidError(
                 Reason.INVALID_SPEC,
                 f'spec.connectionRef: the LakebaseConnection "{connection.metadata.name}" has no login to a Databricks '
                 "workspace: name one with OAuth.",
             )
-        spec = resolved(connection, self.services.catalog)
-        found: dict[str, Mapping[str, bytes]] = {}
-        for name in sorted(secret_names(connection)):
-            secret = await self.services.kube.read_secret(connection.metadata.namespace, name)
-            if secret is not None:
-                for value in secret.values.values():
-                    self.services.hide(value.decode(errors="replace"))
-                found[name] = self.memory.secrets[name] = secret.values
-            elif is_deleting(self.catalog) and name in self.memory.secrets:
-                found[name] = self.memory.secrets[name]
-        workspace = self.workspaces.get(spec.workspace_url, spec.auth, found)
+        self.memory.connection = resolved(connection, self.services.catalog)
+        return self.memory.connection
+
+    async def _api(self) -> CatalogApi:
+        spec = self._connection()
+        secrets = await read_secrets(
+            self.services,
+            self.catalog.metadata.namespace,
+            spec.auth,
+            self.memory.secrets,
+            remember=is_deleting(self.catalog),
+        )
+        workspace = self.workspaces.get(spec.workspace_url, spec.auth, secrets)
         return workspace.catalogs(target_of(spec))
 
     def _failed(self, error: LakebaseError) -> Outcome:
@@ -276,7 +286,13 @@ class Look:
         if self.catalog.spec.deletion_policy is CatalogDeletionPolicy.RETAIN:
             self.goes = True
             return Outcome()
-        api = await self._api()
+        try:
+            api = await self._api()
+        except NotReadyError as error:
+            if error.reason is not Reason.CONNECTION_NOT_FOUND:
+                raise
+            self.goes = False  # nobody is left who could ask
+            return Outcome()
         if (outcome := await self._follow(api)) is not None:
             return outcome
         self.fields["operation"] = None

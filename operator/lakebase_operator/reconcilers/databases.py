@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 from lakebase_operator.api import AccessGrant, LakebaseConnection
 from lakebase_operator.api.lakebase_connection import DriftAction, Mode, UnmanagedAction
@@ -22,6 +23,8 @@ from lakebase_operator.reconcilers.declared import Declared, declare
 from lakebase_operator.reconcilers.deletion import Leaving, RoleDrop
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.known import Known
+from lakebase_operator.reconcilers.overdue import end_overdue
+from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
 from lakebase_operator.reconcilers.people import resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
 from lakebase_operator.reconcilers.role_execution import PLANNED
@@ -39,14 +42,24 @@ class Done:
     """Of each database that could be worked on."""
     failures: Mapping[str, LakebaseError]
     """By database."""
-    planned: tuple[tuple[str, str], ...] = ()
+    roles: Sequence[tuple[str, str]] = ()
     """Of a dry run: resources and statements about roles."""
+    handovers: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    """Of a dry run, by database: resources and statements about owners."""
+
+    @property
+    def planned(self) -> tuple[tuple[str, str], ...]:
+        """Of a dry run: resources and statements of PostgresRoles and UserMappings."""
+        return (*self.roles, *chain.from_iterable(self.handovers.values()))
 
     @property
     def plan(self) -> ConnectionPlan:
         """All statements of a dry run, in order."""
-        roles = Part(ROLES, tuple(statement for _, statement in self.planned))
-        return ConnectionPlan((roles, *(Part(one.database, one.planned) for one in self.results)))
+        parts = [Part(ROLES, tuple(statement for _, statement in self.roles))]
+        for one in self.results:
+            owners = tuple(statement for _, statement in self.handovers.get(one.database, ()))
+            parts += [Part(f"{one.database}, owners", owners), Part(one.database, one.planned)]
+        return ConnectionPlan(tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +86,16 @@ class Databases:
         names = connection.spec.databases
         results: list[DatabaseResult] = []
         failures: dict[str, LakebaseError] = {}
-        async with self.access.session(names[0]) as home:
+        handovers: dict[str, Sequence[tuple[str, str]]] = {}
+        narrow = context.view.narrow
+        async with context.memory.home.use(self.access, names[0], narrow=narrow) as borrowed:
+            home = borrowed.session
             found = await preflight(home)
             principal = await self.access.login.is_service_principal()
             preflights.tell_login(connection, found, principal, context.report)
             preflights.check(connection, found, context.report, home=True)
+            if not self.dry and connection.spec.mode is Mode.ENFORCE:
+                await end_overdue(context, connection, self.access, home, found)
             step = RolesStep(
                 home,
                 found,
@@ -98,7 +116,7 @@ class Databases:
                 try:
                     results.append(
                         await self._database(
-                            name, home, step.preflight, roles, (*declared, *beside), tallies, focus
+                            name, home, step.preflight, roles, (*declared, *beside), tallies, focus, handovers
                         )
                     )
                 except LakebaseError as error:
@@ -107,14 +125,16 @@ class Databases:
                     context.expect_session(error)
                     failures[name] = error
             self._conclude_grants(declared, tallies, failures)
+            conclude_owners(roles, names, failures, context.report)
+            await self._drop_roles(home, found, roles)
             if not self.dry:
                 self._let_broken_go(declared, failures)
-                await self._drop_roles(home, found, roles)
                 if is_deleting(connection):
                     await self._forget(home, failures)
                 self._remember(declared, roles, results, failures)
+            borrowed.keep = narrow and context.memory.known is not None
         planned = tuple((resource, text) for resource, text, result in step.executed if result == PLANNED)
-        return Done(results, failures, planned)
+        return Done(results, failures, planned, handovers)
 
     def _beside(
         self, declared: Sequence[Declared], people: People, roles: Roles, found: Preflight
@@ -171,6 +191,7 @@ class Databases:
         declared: Sequence[Declared],
         tallies: dict[str, Tally],
         focus: frozenset[str] | None,
+        handovers: dict[str, Sequence[tuple[str, str]]],
     ) -> DatabaseResult:
         context, connection = self.context, self.connection
         is_home = name == connection.spec.databases[0]
@@ -181,6 +202,8 @@ class Databases:
                 session = await stack.enter_async_context(self.access.session(name))
                 found = await preflight(session)
                 preflights.check(connection, found, context.report, home=False)
+            if not revoking:
+                handovers[name] = await self._hand_over(name, session, found, roles)
             step = GrantsStep(
                 name,
                 session,
@@ -205,6 +228,18 @@ class Databases:
         if result.drifted:
             observer.drift("Repaired" if result.repaired else "Reported", result.drifted)
         return result
+
+    async def _hand_over(
+        self, name: str, session: Connection, found: Preflight, roles: Roles
+    ) -> Sequence[tuple[str, str]]:
+        """Before the grants, since owners grant. Returns resources and statements of a dry run."""
+        approved = frozenset(self.approved.statements) if self.approved is not None else None
+        step = OwnershipStep(
+            name, session, found, str(self.context.view.key), roles, dry=self.dry, approved=approved
+        )
+        await step.run(home=name == self.connection.spec.databases[0])
+        self._count_statements(text for _, text, result in step.executed if result == "ok")
+        return [(resource, text) for resource, text, result in step.executed if result == PLANNED]
 
     # -- what came of it -------------------------------------------------------------------------------------------
 
@@ -295,8 +330,17 @@ class Databases:
 
     async def _drop_roles(self, home: Connection, found: Preflight, roles: Roles) -> None:
         drop = RoleDrop(self.access, home, found.role, roles, self.context.report)
+        enforcing = self.connection.spec.mode is Mode.ENFORCE or is_deleting(self.connection)
         for role in self.context.view.roles:
-            if is_deleting(role) and is_finalized(role) and await drop.run(role):
+            if not (is_deleting(role) and is_finalized(role)):
+                continue
+            if not enforcing and drop.would_drop(role):
+                self.context.report.waiting(
+                    role,
+                    Reason.PLANNED,
+                    f"The LakebaseConnection {self.context.view.key} is in mode Plan; roles are dropped when it is Enforce.",
+                )
+            elif await drop.run(role):
                 self.context.leaving.append(Leaving(role, cleaned=True))
 
     async def _forget(self, home: Connection, failures: Mapping[str, LakebaseError]) -> None:

@@ -77,12 +77,8 @@ class RoleDrop:
     async def run(self, role: PostgresRole) -> bool:
         """Drop the role of a PostgresRole that is being deleted. Returns whether it is gone."""
         state = self.roles.states.get(role.role_name)
-        if state is None or role.spec.deletion_policy is RoleDeletionPolicy.RETAIN:
+        if state is None or not self.would_drop(role):
             return True
-        if state.name in self.roles.declared or role_name_problem(state.name):
-            return True  # another PostgresRole declares it, or it never was anybody's to declare
-        if not (role.spec.adopt or role.status.created):
-            return True  # it was there before, and refused
         if state.actor.is_operator:
             self.report.stalled(
                 role,
@@ -118,6 +114,17 @@ class RoleDrop:
             self.report.failed(role, error)
             return False
         return True
+
+    def would_drop(self, role: PostgresRole) -> bool:
+        """Whether deleting the object drops the role. It does not where another PostgresRole declares the role, where it
+        never was anybody's to declare, and where it was there before and refused."""
+        return (
+            role.role_name in self.roles.states
+            and role.spec.deletion_policy is RoleDeletionPolicy.DROP
+            and role.role_name not in self.roles.declared
+            and role_name_problem(role.role_name) is None
+            and (role.spec.adopt or bool(role.status.created))
+        )
 
     async def _drop(self, role: PostgresRole, state: RoleState) -> None:
         # Without LOGIN and without sessions nothing new can come to depend on it.

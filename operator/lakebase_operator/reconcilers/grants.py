@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from lakebase_operator.api import AccessGrant
 from lakebase_operator.api.base import MAX_STATUS_ISSUES
 from lakebase_operator.api.lakebase_connection import DriftAction, Mode, UnmanagedAction, UnmanagedGrants
+from lakebase_operator.api.objects import Privilege
 from lakebase_operator.domain.desired import PUBLIC, Desired, Rule, as_json, merge
 from lakebase_operator.domain.plan import (
     Difference,
@@ -22,7 +23,7 @@ from lakebase_operator.domain.plan import (
     within_acl_limit,
 )
 from lakebase_operator.domain.privileges import ObjectClass
-from lakebase_operator.domain.statements import PrivilegeStatement, Verb
+from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.external.postgres.errors import is_concurrent_update, query_error
 from lakebase_operator.external.postgres.grants import (
     Comparison,
@@ -41,9 +42,11 @@ from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
-from lakebase_operator.reconcilers.telling import Telling, deviations, same_place
+from lakebase_operator.reconcilers.telling import Telling, deviations, is_connect, same_place
 
 MAX_LOGGED_RESOURCES = 20
+MAX_ROUNDS = 4
+"""How often the rest of a plan is tried in one transaction, as long as each time something came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,10 @@ class Remembered:
     fingerprint: int | None
     """Of the database as it was compared; None if that led to changes."""
     comparison: Comparison
+    in_vain: bool = False
+    """What is left to do was tried, and changed nothing: until something changes, it is not tried again."""
+    failures: tuple[Failure, ...] = ()
+    """Of what was tried in vain."""
 
 
 @dataclass(slots=True)
@@ -100,6 +107,8 @@ class GrantsStep:
     """The connection's other databases: each answers for privileges on itself."""
     remembered: dict[str, Remembered] = field(default_factory=dict)
     """By database. An unchanged fingerprint makes a comparison unnecessary."""
+    only_revoke: bool = False
+    """Take away what is not declared any more, and leave the rest for later."""
 
     async def run(
         self, declared: Sequence[Declared], *, home: bool, focus: frozenset[str] | None = None
@@ -181,20 +190,32 @@ class GrantsStep:
     async def _once(
         self, declared: Sequence[Declared], desired: Desired, rules: list[dict[str, object]], scope: Scope
     ) -> DatabaseResult:
-        about = (rules, scope, self.preflight.role, self.preflight.superuser, self.roles.oids)
-        version, first = await self._remembered(about, rules)
+        about = (
+            rules,
+            scope,
+            self.preflight.role,
+            self.preflight.superuser,
+            self.roles.oids,
+            self.policy,
+            self.may_revoke,
+        )
+        version, known = await self._remembered(about, rules)
+        first = known.comparison if known is not None else None
         if first is None and not self._expects_work(about):
             first = await compare(self.connection, self.owner, rules, scope)
         planned: tuple[str, ...] = ()
         if first is not None:
             steps, refused = self._plan(first)
-            planned = self._script(steps)
+            in_vain = known is not None and known.in_vain
+            planned = self._script(steps) if not in_vain else ()
             waits = (
                 self.policy.mode is Mode.PLAN and digest(self.database, planned) not in self.policy.approved
             )
-            if waits or not (steps or first.ledger_changes):
-                self.remembered[self.database] = Remembered(about, version, first)
-                return self._result(declared, desired, first, first, (), (), refused, steps, planned)
+            if waits or in_vain or not (steps or first.ledger_changes):
+                self.remembered[self.database] = known = known or Remembered(about, version, first)
+                return self._result(
+                    declared, desired, first, first, known.failures, (), refused, steps, planned
+                )
         executed: list[PrivilegeStatement] = []
         async with exclusive(self.connection):
             # Again under the lock: another writer may have been at work.
@@ -202,15 +223,33 @@ class GrantsStep:
             steps, refused = self._plan(first)
             if self._script(steps) != planned:
                 steps = Plan((), (), ())  # not what was approved; the next pass shows it
-            failures = await execute(self.connection, steps, self.preflight.role, executed.append)
-            if executed or first.ledger_changes:
-                scope = replace(scope, opened=_opened(steps.carried_out))
-                last = await compare(self.connection, self.owner, rules, scope, record=True)
-            log = self._log(declared, executed, failures, first, desired)
+            left: Plan | None = steps
+            for _ in range(MAX_ROUNDS):
+                steps = left or steps
+                failures = await execute(self.connection, steps, self.preflight.role, executed.append)
+                if executed or first.ledger_changes:
+                    scope = replace(scope, opened=(*scope.opened, *_opened(steps.carried_out)))
+                    last = await compare(self.connection, self.owner, rules, scope, record=True)
+                left = self._left(steps, last, failures)
+                if not left or left.statements == steps.statements:
+                    break
+            log = self._log(declared, tuple(dict.fromkeys(executed)), failures, first, desired)
             await log_changes(self.connection, self.owner, log)
-        changed = bool(executed or failures or first.ledger_changes)
-        self.remembered[self.database] = Remembered(about, None if changed else version, last)
+            if left:
+                version = await self._fingerprint(rules)
+                last = await compare(self.connection, self.owner, rules, scope)
+        changed = not left and bool(executed or failures or first.ledger_changes)
+        self.remembered[self.database] = Remembered(
+            about, None if changed else version, last, in_vain=bool(left), failures=failures if left else ()
+        )
         return self._result(declared, desired, first, last, failures, executed, refused, steps, ())
+
+    def _left(self, steps: Plan, last: Comparison, failures: Iterable[Failure]) -> Plan | None:
+        """What to try once more: one statement may have been in the way of another. None if there is nothing, or if that
+        is for the next pass."""
+        if not steps or self.policy.mode is Mode.PLAN or any(failure.may_pass for failure in failures):
+            return None
+        return self._plan(last)[0]
 
     def _expects_work(self, about: object) -> bool:
         """Something else is declared than at the last comparison: to look without the lock first would be in vain."""
@@ -219,15 +258,18 @@ class GrantsStep:
 
     async def _remembered(
         self, about: object, rules: list[dict[str, object]]
-    ) -> tuple[int, Comparison | None]:
-        """The fingerprint of the database, and the comparison that was made of it if nothing has changed since.
+    ) -> tuple[int, Remembered | None]:
+        """The fingerprint of the database, and what was found of it if nothing has changed since.
 
         The fingerprint is taken first: a change between it and the comparison shows at the next look.
         """
-        version = await fingerprint(self.connection, columns=any(rule["columns"] for rule in rules))
+        version = await self._fingerprint(rules)
         known = self.remembered.get(self.database)
         same = known is not None and known.fingerprint == version and known.about == about
-        return version, known.comparison if same and known is not None else None
+        return version, known if same else None
+
+    async def _fingerprint(self, rules: list[dict[str, object]]) -> int:
+        return await fingerprint(self.connection, columns=any(rule["columns"] for rule in rules))
 
     async def _without_a_trace(
         self, declared: Sequence[Declared], desired: Desired, rules: list[dict[str, object]], scope: Scope
@@ -250,6 +292,8 @@ class GrantsStep:
         each time, is left out: nothing to do means no statement.
         """
         wanted = tuple(one for one in comparison.differences if self._is_wanted(one))
+        if not self.preflight.own_connect:
+            wanted = tuple(left for one in wanted if (left := self._still_connected(one)) is not None)
         if self.policy.drift is DriftAction.REPORT:
             wanted = tuple(left for difference in wanted if (left := _without_drift(difference)) is not None)
         wanted, refused = within_acl_limit(wanted)
@@ -259,11 +303,27 @@ class GrantsStep:
         steps = keep_columns(steps, possible, comparison.columns, self.roles.name_of)
         return replace(steps, carried_out=possible), refused
 
+    def _still_connected(self, difference: Difference) -> Difference | None:
+        """Without what would lock the operator out: it has CONNECT through PUBLIC only."""
+        if not is_connect(difference, self.database) or 0 not in difference.grantees:
+            return difference
+        left = tuple(oid for oid in difference.grantees if oid != 0)
+        return difference.for_grantees(left) if left else None
+
+    def _connect(self) -> str:
+        """What would give the operator a CONNECT of its own."""
+        database = ObjectName(ObjectClass.DATABASE, None, self.database)
+        return str(
+            PrivilegeStatement(Verb.GRANT, (database,), (Privilege.CONNECT,), (self.preflight.role,), None)
+        )
+
     def _script(self, steps: Plan) -> tuple[str, ...]:
         """What has to be approved."""
         return script(steps, self.preflight.role) if self.policy.mode is Mode.PLAN else ()
 
     def _is_wanted(self, difference: Difference) -> bool:
+        if self.only_revoke and difference.origin is not Origin.UNDECLARED:
+            return False
         match difference.origin:
             case Origin.UNDECLARED:
                 return self.may_revoke
@@ -297,6 +357,7 @@ class GrantsStep:
             self.may_revoke,
             refused,
             frozenset(steps.carried_out) if planned else frozenset(),
+            None if self.preflight.own_connect else self._connect(),
         )
         unrevocable = telling.tell(first, last, failures)
         unmanaged = [one for one in last.differences if one.origin is Origin.UNMANAGED]

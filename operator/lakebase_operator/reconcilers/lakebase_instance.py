@@ -9,8 +9,6 @@ from lakebase_operator.api import LakebaseInstance
 from lakebase_operator.api.base import ANNOTATION_ABANDON
 from lakebase_operator.api.durations import seconds
 from lakebase_operator.api.lakebase_instance import (
-    DATABASE,
-    PORT,
     BranchGrants,
     Create,
     InstanceDeletionPolicy,
@@ -22,7 +20,6 @@ from lakebase_operator.domain.instance import Instance, InstanceState
 from lakebase_operator.domain.lakebase_instance import (
     CreateStep,
     DeleteStep,
-    Found,
     Observation,
     Resource,
     Setting,
@@ -30,20 +27,20 @@ from lakebase_operator.domain.lakebase_instance import (
     UpdateStep,
     Wanted,
 )
-from lakebase_operator.domain.status import condition
 from lakebase_operator.engine.catalog import key_of
 from lakebase_operator.engine.keys import ObjectKey
 from lakebase_operator.engine.relations import connections_of
 from lakebase_operator.engine.runner import Outcome
-from lakebase_operator.external.databricks import LakebaseApi, recognized
+from lakebase_operator.external.databricks import LakebaseApi
 from lakebase_operator.reconcilers import instance as instances
-from lakebase_operator.reconcilers.instance_ref import branches_of, native_logins
+from lakebase_operator.reconcilers.instance_description import describe, loose_branches, some
+from lakebase_operator.reconcilers.instance_ref import native_logins
 from lakebase_operator.reconcilers.leaving import let_go
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.services import Services
 from lakebase_operator.reconcilers.timing import Pauses, jittered, observed
 from lakebase_operator.reconcilers.view import is_abandoned, is_deleting, is_finalized
-from lakebase_operator.reconcilers.workspaces import Workspaces
+from lakebase_operator.reconcilers.workspaces import Workspaces, read_secrets
 from lakebase_operator.reconcilers.writing import add_finalizers, write
 
 T = TypeVar("T")
@@ -167,17 +164,14 @@ class Look:
 
     async def _api(self) -> LakebaseApi:
         spec = self.instance.spec
-        found: dict[str, Mapping[str, bytes]] = {}
-        if spec.auth.oauth_m2m is not None:
-            name = spec.auth.oauth_m2m.client_secret_ref.name
-            secret = await self.services.kube.read_secret(self.instance.metadata.namespace, name)
-            if secret is not None:
-                for value in secret.values.values():
-                    self.services.hide(value.decode(errors="replace"))
-                found[name] = self.memory.secrets[name] = secret.values
-            elif is_deleting(self.instance) and name in self.memory.secrets:
-                found[name] = self.memory.secrets[name]
-        return self.workspaces.get(spec.workspace_url, spec.auth, found).lakebases()
+        secrets = await read_secrets(
+            self.services,
+            self.instance.metadata.namespace,
+            spec.auth,
+            self.memory.secrets,
+            remember=is_deleting(self.instance),
+        )
+        return self.workspaces.get(spec.workspace_url, spec.auth, secrets).lakebases()
 
     def _older_namesake(self) -> LakebaseInstance | None:
         """An older object that declares the same Lakebase."""
@@ -204,7 +198,7 @@ class Look:
             return None
         progress = await self._observed("operation", lakebase.follow(name))
         if progress.done:
-            self.fields.update({"operation": None})
+            self.fields["operation"] = None
             if progress.error is not None:
                 if operation["action"] == "Create":
                     self._forget_made(operation["resource"])
@@ -213,7 +207,7 @@ class Look:
         creating = operation["action"] == "Create"
         since = datetime.fromisoformat(operation["startTime"])
         if creating and operation["resource"] == self.main.name:
-            self.fields.update({"startingSince": since})
+            self.fields["startingSince"] = since
             return self._starting(since, f"{self.main} is being made.", [name])
         self.report.waiting(
             self.instance,
@@ -228,7 +222,7 @@ class Look:
         asked = operation.get("resource")
         if asked and not operation.get("name") and any(one.name == asked for one in found):
             self._note_made(asked)
-        self.fields.update({"operation": None})
+        self.fields["operation"] = None
 
     def _refuse(self, declared: Sequence[Wanted], found: Observation) -> None:
         """What cannot be carried out at all.
@@ -295,14 +289,14 @@ class Look:
             self.memory.ask_again_at = now + self.memory.repeats.next()
             if again:
                 self._say_not_effective(step)
-        self.fields.update({"operation": operation | {"name": name} if name else None})
+        self.fields["operation"] = operation | {"name": name} if name else None
         made = isinstance(step, CreateStep) and step.resource == self.main
         if made:
-            self.fields.update({"startingSince": operation["startTime"]})
+            self.fields["startingSince"] = operation["startTime"]
         self.report.waiting(
             self.instance,
             Reason.INSTANCE_STARTING if made else Reason.PROGRESSING,
-            f"Asked Databricks: {_words(step)}.",
+            f"Asked Databricks: {domain.words(step)}.",
         )
         return Outcome(self.memory.pauses.next())
 
@@ -311,7 +305,7 @@ class Look:
             return await self._observed(_VERBS[type(step)].lower(), lakebase.carry_out(step))
         except InvalidError:
             # Refused for good: nothing of ours comes of it.
-            self.fields.update({"operation": None})
+            self.fields["operation"] = None
             raise
 
     async def _announce(self, operation: Mapping[str, object]) -> None:
@@ -346,124 +340,18 @@ class Look:
         self.report.waiting(
             self.instance,
             Reason.SETTING_NOT_EFFECTIVE,
-            f"Databricks was asked to {_words(step)}, and says that it is not so yet. It is asked again with growing pauses.",
+            f"Databricks was asked to {domain.words(step)}, and says that it is not so yet. It is asked again with growing pauses.",
         )
 
-    # -- saying what is ------------------------------------------------------------------------------------------
+    # -- the verdict ---------------------------------------------------------------------------------------------
 
     def _describe(self, declared: Sequence[Wanted], found: Observation) -> None:
         """Fields and conditions that show what the control plane says."""
-        spec, there = self.instance.spec, found.get(self.main)
-        serving = found.get(domain.database_resource(spec))
-        rows = domain.rows(declared, found)
-        instance = serving.instance if serving is not None else None
-        replicas = [one.read_only_host for one in found.values() if one.read_only_host]
-        self.fields.update(
-            {
-                "created": None if there is None else self.main.name in self._made(),
-                "uid": there.uid if there is not None else None,
-                "endpoint": _place(instance),
-                "readOnlyHost": replicas[0] if replicas else None,
-                "database": DATABASE if there is not None else None,
-                "serverVersion": there.version if there is not None else None,
-                "settings": [
-                    {"name": row.name, "wanted": row.wanted, "effective": row.effective} for row in rows
-                ],
-                "branches": self._branches(found),
-                "requestIDs": None,
-            },
-        )
-        if instance is not None:
-            reason, message = instances.explain(instance)
-            self._fact("InstanceAvailable", instance.state.connectable, reason, message)
-            if instance.host is not None:
-                self._tell_host(instance.host)
-        else:
-            self._fact("InstanceAvailable", False, Reason.INSTANCE_NOT_FOUND, "There is no such compute yet.")
-        different = [row for row in rows if not row.agrees]
-        self._fact(
-            "SettingsApplied",
-            not different,
-            Reason.SETTING_NOT_EFFECTIVE if different else Reason.SETTINGS_APPLIED,
-            "; ".join(
-                f"{row.name}: wanted {row.wanted}, is {row.effective or 'unknown'}" for row in different
-            ),
-        )
-        if there is not None:
-            self._tell_native_login(there)
-        if spec.autoscaling is not None and spec.autoscaling.branches:
-            self._tell_branch_grants()
-
-    def _tell_host(self, host: str) -> None:
-        known = recognized(host)
-        self._fact(
-            "HostRecognized",
-            known,
-            Reason.SUCCEEDED if known else Reason.HOSTNAME_UNRECOGNIZED,
-            ""
-            if known
-            else f'"{host}" has none of the forms of Databricks\' database hosts. It is used all the same.',
-        )
-
-    def _tell_native_login(self, there: Found) -> None:
-        enabled = bool(there.settings.get(Setting.NATIVE_LOGIN))
-        users = native_logins(self.instance, self.services.catalog)
-        if enabled:
-            message = "Roles may log in with a PostgreSQL password."
-        else:
-            message = "Roles cannot log in with a PostgreSQL password." + (
-                f" But it is needed by {_list(users)}: set spec.nativeLogin: true." if users else ""
-            )
-        reason = Reason.NATIVE_LOGIN_ENABLED if enabled else Reason.NATIVE_LOGIN_DISABLED
-        self._fact("NativeLogin", enabled, reason, message)
-
-    def _branches(self, found: Observation) -> list[dict[str, Any]]:
-        lakebase = self.instance.spec.autoscaling
-        if lakebase is None:
-            return []
-        users = branches_of(self.instance, self.services.catalog)
-        branches = []
-        for one in lakebase.branches:
-            there = found.get(domain.branch_resource(lakebase.project, one.name))
-            serving = found.get(domain.database_resource(self.instance.spec, one.name))
-            keepers = [f"{user.metadata.namespace}/{user.metadata.name}" for user in users.get(one.name, ())]
-            grants = (
-                f"Declared through LakebaseConnection {_list(keepers)}."
-                if keepers
-                else "As they were copied from the source; nothing keeps them equal to anything."
-            )
-            branches.append(
-                {
-                    "name": one.name,
-                    "source": there.source if there is not None else None,
-                    "sourceTime": there.source_time if there is not None else None,
-                    "endpoint": _place(serving.instance if serving is not None else None) or {},
-                    "grants": grants if there is not None else None,
-                }
-            )
-        return branches
-
-    def _tell_branch_grants(self) -> None:
-        loose = self._loose_branches()
-        self._fact(
-            "BranchGrants",
-            not loose,
-            Reason.GRANTS_COPIED if loose else Reason.GRANTS_MANAGED,
-            f"The roles and grants on {_list(loose)} are those that the source had when the branch was made; nothing keeps them "
-            "equal to anything. To declare what holds there, point a LakebaseConnection at it."
-            if loose
-            else "A LakebaseConnection points at every declared branch.",
-        )
-
-    def _loose_branches(self, only: BranchGrants | None = None) -> list[str]:
-        """Declared branches that no connection points at."""
-        lakebase = self.instance.spec.autoscaling
-        users = branches_of(self.instance, self.services.catalog)
-        return [
-            one.name
-            for one in (lakebase.branches if lakebase is not None else ())
-            if one.name not in users and only in (None, one.grants)
-        ]
+        created = self.main.name in self._made() if self.main in found else None
+        shown = describe(self.instance, declared, found, self.services.catalog)
+        self.fields |= {**shown.fields, "created": created, "requestIDs": None}
+        for one in shown.conditions:
+            self.report.fact(self.instance, one)
 
     def _keep_native_login(self, declared: Sequence[Wanted], found: Observation) -> tuple[str, ...]:
         """Who needs native login, where it is declared to be switched off and still is on."""
@@ -485,7 +373,7 @@ class Look:
         main = serving.get(domain.database_resource(self.instance.spec))
         starting = main is not None and main.state is InstanceState.STARTING
         since = self._starting_since() if starting else None
-        self.fields.update({"startingSince": since})
+        self.fields["startingSince"] = since
         if since is not None:
             return self._starting(since, "The instance is starting.", [])
         down = [
@@ -516,15 +404,15 @@ class Look:
             self.report.stalled(
                 self.instance,
                 Reason.NATIVE_LOGIN_IN_USE,
-                f"spec.nativeLogin is false, but {_list(native_logins)} would not be able to log in any more: it is left on. "
+                f"spec.nativeLogin is false, but {some(native_logins)} would not be able to log in any more: it is left on. "
                 "Take these away first.",
             )
             return Outcome(SLOW_RETRY)
-        if unmanaged := self._loose_branches(BranchGrants.MANAGED):
+        if unmanaged := loose_branches(self.instance, self.services.catalog, BranchGrants.MANAGED):
             self.report.waiting(
                 self.instance,
                 Reason.BRANCH_NOT_MANAGED,
-                f"The branch {_list(unmanaged)} asks for grants: Managed, and no LakebaseConnection points at it: make one.",
+                f"The branch {some(unmanaged)} asks for grants: Managed, and no LakebaseConnection points at it: make one.",
             )
             return Outcome(SLOW_RETRY)
         self.report.ready(self.instance, Reason.SUCCEEDED, self._all_is_well(main))
@@ -555,7 +443,7 @@ class Look:
         status = self._status()
         uid = self.fields.get("uid") or status.get("uid")
         known = [*(status.get("requestIDs") or []), *ids, *([uid] if uid else [])]
-        self.fields.update({"requestIDs": list(dict.fromkeys(known))[-MAX_REQUEST_IDS:]})
+        self.fields["requestIDs"] = list(dict.fromkeys(known))[-MAX_REQUEST_IDS:]
         self.report.stalled(
             self.instance,
             Reason.STUCK_STARTING,
@@ -586,21 +474,32 @@ class Look:
         status = self._status()
         reasons = [one["reason"] for one in status.get("conditions") or [] if one["type"] == "Ready"]
         if error.request_id is None or (error.reason in reasons and status.get("requestIDs")):
-            self.fields.update({"requestIDs": status.get("requestIDs")})
+            self.fields["requestIDs"] = status.get("requestIDs")
             return
         known = [*(status.get("requestIDs") or []), error.request_id]
-        self.fields.update({"requestIDs": known[-MAX_REQUEST_IDS:]})
+        self.fields["requestIDs"] = known[-MAX_REQUEST_IDS:]
 
     # -- going ---------------------------------------------------------------------------------------------------
 
     async def _leave(self) -> Outcome:
-        """Delete the Lakebase if that is declared, once nothing needs it any more."""
+        """Delete the Lakebase if that is declared; in any case, go only when no connection needs this object any more.
+
+        In a namespace that is deleted, all objects are deleted at once, and a connection has still to take back its grants.
+        """
         instance = self.instance
         if not is_finalized(instance):
             return Outcome()
         if is_abandoned(instance):
             self.goes = False
             return Outcome()
+        users = connections_of(self.services.catalog, key_of(instance))
+        if users:
+            self.report.waiting(
+                instance,
+                Reason.WAITING_FOR_DEPENDENTS,
+                f"Waits for LakebaseConnection {some([str(one) for one in users])}, which points at it. Delete it first.",
+            )
+            return Outcome(SLOW_RETRY)
         stranger = not instance.spec.adopt and self.main.name not in self._made()
         if (
             instance.spec.deletion_policy is InstanceDeletionPolicy.RETAIN
@@ -609,18 +508,10 @@ class Look:
         ):
             self.goes = True
             return Outcome()
-        users = connections_of(self.services.catalog, key_of(instance))
-        if users:
-            self.report.waiting(
-                instance,
-                Reason.WAITING_FOR_DEPENDENTS,
-                f"Waits for LakebaseConnection {_list([str(one) for one in users])}, which points at it. Delete it first.",
-            )
-            return Outcome(SLOW_RETRY)
         lakebase = await self._api()
         if (outcome := await self._follow(lakebase)) is not None:
             return outcome
-        self.fields.update({"operation": None})
+        self.fields["operation"] = None
         wanted = next(one for one in domain.wanted(instance.spec) if one.resource == self.main)
         there = (await self._observed("observe", lakebase.observe([wanted]))).get(self.main)
         if there is None or there.deleted:
@@ -635,8 +526,8 @@ class Look:
                 "startTime": self.services.clock.now().astimezone(UTC),
                 "name": name,
             }
-            self.fields.update({"operation": operation})
-        self.report.waiting(instance, Reason.DELETING, f"Asked Databricks: {_words(step)}.")
+            self.fields["operation"] = operation
+        self.report.waiting(instance, Reason.DELETING, f"Asked Databricks: {domain.words(step)}.")
         return Outcome(self.memory.pauses.next())
 
     # -- small things --------------------------------------------------------------------------------------------
@@ -653,22 +544,13 @@ class Look:
         return tuple(self.fields.get("made", self._status().get("made")) or ())
 
     def _note_made(self, name: str) -> None:
-        self.fields.update({"made": sorted({*self._made(), name})})
+        self.fields["made"] = sorted({*self._made(), name})
 
     def _forget_made(self, name: str) -> None:
-        self.fields.update({"made": sorted({*self._made()} - {name})})
-
-    def _fact(self, kind: str, status: bool, reason: Reason, message: str) -> None:
-        self.report.fact(self.instance, condition(kind, status, reason, message))
+        self.fields["made"] = sorted({*self._made()} - {name})
 
     async def _observed(self, operation: str, request: Awaitable[T]) -> T:
         return await observed(self.services.observer, "databricks", operation, request)
-
-
-def _place(instance: Instance | None) -> dict[str, Any] | None:
-    if instance is None:
-        return None
-    return {"host": instance.host, "port": PORT, "state": instance.state.value}
 
 
 def _reachable(status: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
@@ -676,21 +558,3 @@ def _reachable(status: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     places = [("", status.get("endpoint") or {})]
     places += [(one["name"], one.get("endpoint") or {}) for one in status.get("branches") or []]
     return frozenset((branch, place["state"]) for branch, place in places if place.get("state"))
-
-
-def _words(step: Step) -> str:
-    """A step for people."""
-    match step:
-        case CreateStep(wanted):
-            return f"make {wanted.resource}"
-        case UpdateStep(resource, changes):
-            settings = ", ".join(f"{one} {domain.text(one, value)}" for one, value in changes.items())
-            return f"set {settings} of {resource}"
-        case DeleteStep(resource):
-            return f"delete {resource}"
-
-
-def _list(names: Sequence[str]) -> str:
-    """Some names for people."""
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

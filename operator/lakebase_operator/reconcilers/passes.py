@@ -153,8 +153,11 @@ async def _forget(context: Context, connection: LakebaseConnection, logins: Logi
 
 async def _secrets(context: Context, connection: LakebaseConnection) -> SecretValues:
     services, remembered = context.services, context.memory.secrets
+    names = secret_names(connection)
+    if context.view.narrow and names <= remembered.keys():
+        return {name: remembered[name] for name in names}  # a change of one asks for a look at everything
     found: dict[str, Mapping[str, bytes]] = {}
-    for name in sorted(secret_names(connection)):
+    for name in sorted(names):
         secret = await services.kube.read_secret(connection.metadata.namespace, name)
         if secret is not None:
             for value in secret.values.values():

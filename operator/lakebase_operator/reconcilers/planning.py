@@ -15,6 +15,7 @@ from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.declared import Declared, declare
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
+from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
 from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
 from lakebase_operator.reconcilers.report import Report
@@ -79,6 +80,8 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
                     session = await stack.enter_async_context(access.session(name))
                     here = await preflight(session)
                     preflights.check(connection, here, report, home=False)
+                owners = OwnershipStep(name, session, here, str(key), roles, dry=True)
+                await owners.run(home=name == names[0])
                 grants = GrantsStep(
                     name,
                     session,
@@ -90,7 +93,9 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
                     others=[one for one in names if one != name],
                 )
                 result = await grants.run(declared, home=name == names[0])
-            parts.append(Part(name, result.planned))
+            handovers = tuple(statement for _, statement, _ in owners.executed)
+            parts += [Part(f"{name}, owners", handovers), Part(name, result.planned)]
+        conclude_owners(roles, names, {}, report)
         for item in declared:
             conclude(item, tallies[item.grant.metadata.uid], clock.now(), report)
     return Planned(ConnectionPlan(tuple(parts)), _findings(report))

@@ -266,7 +266,8 @@ class RoleChanges:
                 f'and write everything. If it should not, run: REVOKE {SUPERUSER_ROLE} FROM "{through}"'
             )
         reason = Reason.OVER_PRIVILEGED if message else Reason.ORDINARY_ROLE
-        self.report.fact(one.role, condition("OverPrivileged", bool(message), reason, message))
+        role = one.role
+        self.report.fact(role, condition("OverPrivileged", bool(message), reason, message))
 
     # -- carrying out --------------------------------------------------------------------------------------------
 

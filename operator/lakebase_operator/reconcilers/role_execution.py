@@ -18,7 +18,6 @@ from lakebase_operator.external.postgres.errors import is_concurrent_update, que
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.known_roles import Roles
 
-
 PLANNED = "planned"
 """The result of a statement that was only noted."""
 

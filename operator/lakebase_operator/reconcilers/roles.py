@@ -13,8 +13,8 @@ from lakebase_operator.api.reasons import Reason
 from lakebase_operator.api.user_mapping import CreateRole, MappingMode
 from lakebase_operator.domain.errors import InvalidError, LakebaseError
 from lakebase_operator.domain.people import People, RoleNames, fold, resolve_mapping
-from lakebase_operator.domain.role_statements import role_options
 from lakebase_operator.domain.plan import Actor
+from lakebase_operator.domain.role_statements import role_options
 from lakebase_operator.domain.roles import Step, creation, declared_options, state_as_made
 from lakebase_operator.external.postgres.grants import create_ledger, log_changes
 from lakebase_operator.external.postgres.ledger import (

@@ -12,7 +12,7 @@ from lakebase_operator.domain.desired import PUBLIC, Desired
 from lakebase_operator.domain.plan import MAX_ACL_ITEMS, Difference, Origin
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
-from lakebase_operator.external.postgres.grants import Comparison, Failure
+from lakebase_operator.external.postgres.grants import Comparison, Conflict, Failure, HeldOtherwise
 from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import Deviation, Tally
@@ -40,6 +40,8 @@ class Telling:
     """What an ACL has no room for."""
     planned: frozenset[Difference]
     """What would be done if the plan were approved."""
+    connect: str | None
+    """The statement that gives the operator a CONNECT of its own on the database; None: it has one."""
     _by_selector: dict[int, list[Declared]] = field(default_factory=dict)
 
     def tell(
@@ -119,7 +121,11 @@ class Telling:
             for number in dict.fromkeys(conflict.selectors):
                 for item in self._by_selector.get(number, ()):
                     for name in sorted(names & item.grantees):
-                        self._tell_conflict(item, conflict.object, conflict.privilege, name)
+                        self._tell_conflict(item, conflict, name)
+        for held in last.otherwise:
+            for number in held.selectors:
+                for item in self._by_selector.get(number, ()):
+                    self._tell_held_otherwise(item, held, self.desired.selectors[number].grant_option)
         for large in last.large:
             for number in large.selectors:
                 for item in self._by_selector.get(number, ()):
@@ -145,19 +151,42 @@ class Telling:
             waits=True,
         )
 
-    def _tell_conflict(self, item: Declared, thing: ObjectName, privilege: Privilege, name: str) -> None:
-        tally = self._tally(item)
+    def _tell_conflict(self, item: Declared, conflict: Conflict, name: str) -> None:
+        tally, thing, privilege = self._tally(item), str(conflict.object), _privilege(conflict)
         if item.absent:
             fix = "Another AccessGrant gives it; that is without effect as long as this one holds."
         else:
             fix = "Another AccessGrant declares it absent, which counts. Change one of them."
-            tally.missing += 1
+            tally.missing += not conflict.implied and not conflict.grant_option
             tally.blame(
                 Reason.CONFLICTING_DECLARATIONS,
-                f"{privilege.value} on {thing} for {name} is declared absent by another AccessGrant, which counts. "
+                f"{privilege} on {thing} for {name} is declared absent by another AccessGrant, which counts. "
                 "Change one of them; status.issues lists all.",
             )
-        tally.issue(Reason.CONFLICTING_DECLARATIONS, str(thing), fix, role=name, privilege=privilege.value)
+        tally.issue(Reason.CONFLICTING_DECLARATIONS, thing, fix, role=name, privilege=privilege)
+
+    def _tell_held_otherwise(self, item: Declared, held: HeldOtherwise, option_only: bool) -> None:
+        """Declared absent, not granted here, and held nevertheless."""
+        if held.grant_option and not option_only:
+            return  # told of the privilege itself
+        tally, thing, privilege = self._tally(item), str(held.object), _privilege(held)
+        oids = set(held.grantees)
+        for name in sorted(name for name in item.grantees if self._oid(name) in oids):
+            if held.public:
+                reason = Reason.HELD_THROUGH_PUBLIC
+                statement = PrivilegeStatement(
+                    Verb.REVOKE, (held.object,), (held.privilege,), (PUBLIC,), None, held.grant_option
+                )
+                fix = f"Everybody has it. Add the subject Public, or run: {statement}"
+            elif held.object.object_class is ObjectClass.COLUMN:
+                reason = Reason.HELD_OTHERWISE
+                fix = f"It is held on the whole of {held.object.table}: declare its absence there, and grant other columns."
+            else:
+                reason = Reason.HELD_OTHERWISE
+                fix = "It comes from the default privileges for all schemas: leave schema out."
+            tally.remaining += 1
+            tally.issue(reason, thing, fix, role=name, privilege=privilege)
+            tally.blame(reason, f"{name} has {privilege} on {thing} in another way. {fix}")
 
     # -- what is missing -----------------------------------------------------------------------------------------
 
@@ -301,6 +330,11 @@ class Telling:
             tally.issue(failure.reason, thing, message, role=name, privilege=privilege)
             tally.blame(failure.reason, f"{message}.", waits=failure.may_pass)
             return
+        if self.connect is not None and name == PUBLIC and is_connect(difference, self.database):
+            fix = f"The operator would lock itself out: it has CONNECT through PUBLIC only. Run first: {self.connect}"
+            tally.issue(Reason.WOULD_LOCK_OUT, thing, fix, role=name, privilege=privilege)
+            tally.blame(Reason.WOULD_LOCK_OUT, fix)
+            return
         who = self._quoted((difference.grantor or 0,))
         fix = f"Granted by {who}, who must run: {statement}"
         tally.issue(Reason.UNREVOCABLE, thing, fix, role=name, privilege=privilege)
@@ -387,6 +421,17 @@ def same_place(item: Declared, thing: ObjectName, database: str) -> bool:
     )
 
 
+def is_connect(difference: Difference, database: str) -> bool:
+    """Whether it is about taking CONNECT on this database."""
+    thing = difference.object
+    return (
+        difference.verb is Verb.REVOKE
+        and not difference.grant_option
+        and (thing.object_class, thing.name) == (ObjectClass.DATABASE, database)
+        and difference.privilege is Privilege.CONNECT
+    )
+
+
 def statement_for(verb: Verb, difference: Difference, grantee: str) -> str:
     """What a person would have to run."""
     return str(
@@ -396,7 +441,7 @@ def statement_for(verb: Verb, difference: Difference, grantee: str) -> str:
     )
 
 
-def _privilege(difference: Difference) -> str:
+def _privilege(difference: Difference | Conflict | HeldOtherwise) -> str:
     return difference.privilege.value + (" WITH GRANT OPTION" if difference.grant_option else "")
 
 

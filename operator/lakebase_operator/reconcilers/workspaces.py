@@ -9,6 +9,7 @@ from lakebase_operator.api import lakebase_connection, lakebase_instance
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, NotReadyError
 from lakebase_operator.external.databricks import Auth, OAuthM2M, WorkloadIdentity, Workspace
+from lakebase_operator.reconcilers.services import Services
 
 SecretValues: TypeAlias = Mapping[str, Mapping[str, bytes]]
 """Secrets of an object's namespace by name."""
@@ -89,3 +90,32 @@ def secret_text(secrets: SecretValues, name: str, key: str) -> str:
         raise InvalidError(
             Reason.INVALID_SPEC, f'The key "{key}" of the Secret "{name}" is not text in UTF-8.'
         ) from None
+
+
+async def read_secrets(
+    services: Services,
+    namespace: str,
+    auth: DeclaredAuth,
+    remembered: dict[str, Mapping[str, bytes]],
+    *,
+    remember: bool,
+) -> SecretValues:
+    """The Secret that an OAuth login needs.
+
+    Parameters
+    ----------
+    remembered
+        The last that were read; kept up to date here.
+    remember
+        Use these where the Secret is gone: a namespace that is deleted may lose it before what needs it.
+    """
+    if auth.oauth_m2m is None:
+        return {}
+    name = auth.oauth_m2m.client_secret_ref.name
+    secret = await services.kube.read_secret(namespace, name)
+    if secret is not None:
+        for value in secret.values.values():
+            services.hide(value.decode(errors="replace"))
+        remembered[name] = secret.values
+        return {name: secret.values}
+    return {name: remembered[name]} if remember and name in remembered else {}

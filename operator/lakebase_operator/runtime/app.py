@@ -71,7 +71,7 @@ class Operator:
             debounce=settings.debounce_seconds,
             backoff=Backoff(settings.retry_base_seconds, settings.retry_cap_seconds),
         )
-        self.metrics = Metrics(self.catalog, self.queue)
+        self.metrics = Metrics(self.catalog, self.queue, self.objects)
         self.primed = asyncio.Event()
         """Set once the catalog is complete and passes run."""
         self._build_reconciler = build_reconciler

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from lakebase_operator import __version__
 from lakebase_operator.engine.catalog import Catalog
-from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.queue import WorkQueue
 
 PREFIX = "lakebase_operator"
@@ -21,11 +21,13 @@ REQUEST_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 class Metrics:
     """The metrics of one operator. Implements ``engine.observer.Observer``."""
 
-    def __init__(self, catalog: Catalog, queue: WorkQueue[ConnectionKey]) -> None:
+    def __init__(
+        self, catalog: Catalog, queue: WorkQueue[ConnectionKey], objects: WorkQueue[ObjectKey]
+    ) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
-        registry.register(_State(catalog, queue))
+        registry.register(_State(catalog, queue, objects))
         Info(PREFIX, "The running version.", registry=registry).info({"version": __version__})
         self._leader = Gauge(
             f"{PREFIX}_leader", "1 while this process acts, 0 while it stands by.", registry=registry
@@ -125,9 +127,12 @@ class Metrics:
 class _State(Collector):
     """What is read off at the moment of a scrape."""
 
-    def __init__(self, catalog: Catalog, queue: WorkQueue[ConnectionKey]) -> None:
+    def __init__(
+        self, catalog: Catalog, queue: WorkQueue[ConnectionKey], objects: WorkQueue[ObjectKey]
+    ) -> None:
         self._catalog = catalog
         self._queue = queue
+        self._objects = objects
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
@@ -140,6 +145,11 @@ class _State(Collector):
         )
         yield GaugeMetricFamily(
             f"{PREFIX}_passes_running", "Passes that are under way.", value=len(self._queue.running)
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_object_queue_depth",
+            "LakebaseInstances and DatabaseCatalogs that wait for a worker.",
+            value=self._objects.depth,
         )
         objects = GaugeMetricFamily(
             f"{PREFIX}_objects", "Objects by kind and status of Ready.", labels=["kind", "ready"]

@@ -83,6 +83,36 @@ def test_each_error_has_a_kind_and_a_reason(
     assert result.message.endswith(".")
 
 
+@pytest.mark.requirement("R-150")
+@pytest.mark.parametrize(
+    "error",
+    [
+        platform.BadRequest("no more", error_code="RESOURCE_LIMIT_EXCEEDED"),
+        DatabricksError("no more", error_code="QUOTA_EXCEEDED"),
+        platform.ResourceExhausted(
+            "the workspace's quota of instances is used up", error_code="RESOURCE_EXHAUSTED"
+        ),
+    ],
+)
+def test_a_limit_that_is_reached_is_told_apart_from_a_rate(error: DatabricksError) -> None:
+    result = explained(error)
+    assert (type(result), result.reason) == (InvalidError, Reason.CAPACITY_LIMIT)
+    rate = explained(platform.ResourceExhausted("slow down", error_code="RESOURCE_EXHAUSTED"))
+    assert (type(rate), rate.reason) == (TransientError, Reason.CONTROL_PLANE_THROTTLED)
+
+
+@pytest.mark.requirement("R-152")
+def test_the_id_of_a_request_is_kept_beside_the_message_which_stays_the_same() -> None:
+    request_info = {"@type": "type.googleapis.com/google.rpc.RequestInfo", "request_id": "5e1f"}
+    in_details = platform.InternalError("oops", details=[request_info])
+    in_text = platform.InternalError("oops [TraceId: 5e1f]")
+    for error in (in_details, in_text):
+        result = explained(error)
+        assert result.request_id == "5e1f"
+        assert "5e1f" not in result.message
+    assert explained(platform.InternalError("oops")).request_id is None
+
+
 @pytest.mark.requirement("R-204")
 @pytest.mark.parametrize("error", [platform.ResourceConflict, platform.BadRequest, platform.InternalError])
 def test_a_conflict_is_told_by_its_text_whatever_its_status(error: type[DatabricksError]) -> None:

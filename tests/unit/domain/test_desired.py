@@ -1,6 +1,7 @@
 """AccessGrants become rules, and rules one declaration."""
 
 import itertools
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakebase_operator.api import AccessGrant
-from lakebase_operator.api.access_grant import AccessLevel
+from lakebase_operator.api.access_grant import _FITTING, AccessLevel, _listed
 from lakebase_operator.api.objects import Privilege
 from lakebase_operator.domain.desired import (
+    _CLASSES,
     PUBLIC,
     Rule,
     Selector,
@@ -21,7 +23,13 @@ from lakebase_operator.domain.desired import (
     next_change,
     selectors_of,
 )
-from lakebase_operator.domain.privileges import ACCESS_LEVELS, PRIVILEGES, ObjectClass, supported
+from lakebase_operator.domain.privileges import (
+    ACCESS_LEVELS,
+    DEFAULT_CLASSES,
+    PRIVILEGES,
+    ObjectClass,
+    supported,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -289,3 +297,13 @@ def test_a_rule_without_grantees_is_still_a_rule() -> None:
 
 def test_every_class_and_privilege_is_one_that_the_api_knows() -> None:
     assert set(itertools.chain.from_iterable(PRIVILEGES.values())) == set(Privilege)
+
+
+def test_the_api_server_and_the_operator_agree_on_what_fits() -> None:
+    members = {re.sub("_(.)", lambda found: found[1].upper(), name): one for name, one in _CLASSES.items()}
+    members["largeObjects"] = ObjectClass.LARGE_OBJECT
+    assert {name: set(_listed(text)) for name, text in _FITTING.items()} == {
+        name: {privilege.value for privilege in PRIVILEGES[one]} for name, one in members.items()
+    }
+    for kind, object_class in DEFAULT_CLASSES.items():
+        assert PRIVILEGES[object_class] == PRIVILEGES[members[kind.value]]

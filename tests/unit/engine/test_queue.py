@@ -45,6 +45,20 @@ async def test_five_hundred_adds_within_the_debounce_window_become_one_run(
     assert taken(queue) == []
 
 
+async def test_a_key_that_has_rested_is_worked_on_at_once(queue: WorkQueue[str], clock: ManualClock) -> None:
+    queue.add("a")
+    assert taken(queue) == ["a"]
+    queue.done("a")
+    queue.add("a")
+    assert taken(queue) == [], "right after a run it rests"
+    await clock.advance(0.05)
+    assert taken(queue) == ["a"]
+    queue.done("a")
+    await clock.advance(1)
+    queue.add("a")
+    assert taken(queue) == ["a"]
+
+
 async def test_a_steady_stream_of_adds_does_not_put_the_run_off(
     queue: WorkQueue[str], clock: ManualClock
 ) -> None:
@@ -161,7 +175,7 @@ async def test_depth_and_age_tell_how_long_ready_keys_wait(queue: WorkQueue[str]
     queue.add("b")
     await clock.advance(10)
     assert queue.depth == 2
-    assert queue.oldest == pytest.approx(9.95)
+    assert queue.oldest == pytest.approx(10)
     assert await queue.get() == "a"
     assert queue.running == {"a"}
 

@@ -5,7 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lakebase_operator.engine.catalog import Catalog
-from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.observer import Observer
 from lakebase_operator.engine.queue import WorkQueue
 from lakebase_operator.runtime.metrics import Metrics
@@ -64,7 +64,8 @@ async def test_it_is_not_ready_before_it_is_primed() -> None:
 async def test_what_is_observed_can_be_scraped() -> None:
     clock, catalog, key = ManualClock(), Catalog(), ConnectionKey("team", "marketing")
     queue: WorkQueue[ConnectionKey] = WorkQueue(clock)
-    metrics = Metrics(catalog, queue)
+    objects: WorkQueue[ObjectKey] = WorkQueue(ManualClock())
+    metrics = Metrics(catalog, queue, objects)
     observer: Observer = metrics
     catalog.upsert("AccessGrant", grant("g", status={"conditions": [{"type": "Ready", "status": "True"}]}))
     queue.add(key)
@@ -108,6 +109,7 @@ async def test_what_is_observed_can_be_scraped() -> None:
 
 def test_every_metric_is_explained() -> None:
     queue: WorkQueue[ConnectionKey] = WorkQueue(ManualClock())
-    text = Metrics(Catalog(), queue).exposition().decode()
+    objects: WorkQueue[ObjectKey] = WorkQueue(ManualClock())
+    text = Metrics(Catalog(), queue, objects).exposition().decode()
     for family in text_string_to_metric_families(text):
         assert family.documentation, family.name
