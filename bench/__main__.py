@@ -1,7 +1,9 @@
-"""``python -m bench [W1 W2 …]``: the pass over one database against a hand-written transaction, on PostgreSQL 16 and 18."""
+"""``python -m bench [W1 W2 …]``: the pass over one database against a hand-written transaction, on PostgreSQL 16 and 18.
+
+``python -m bench scale``: the whole operator (:mod:`bench.scale`).
+"""
 
 import asyncio
-import json
 import platform
 import sys
 import time
@@ -10,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import psycopg
 from psycopg.rows import dict_row
@@ -18,6 +19,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bench import scale
+from bench.results import write
 from bench.workloads import DATABASE, WORKLOADS, Workload
 from lakebase_operator.api import AccessGrant
 from lakebase_operator.domain.people import People
@@ -29,7 +32,6 @@ from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
 from lakebase_sandbox.postgres import PostgresServer
 
-RESULTS = Path(__file__).parent / "results"
 READ_ALL_ACLS = "SELECT c.oid, x.* FROM pg_class c, aclexplode(c.relacl) AS x"
 
 
@@ -182,14 +184,15 @@ async def main() -> None:
             figure.against, f"{figure.ratio:.2f}",
         )  # fmt: skip
     console.print(table)
-    RESULTS.mkdir(exist_ok=True)
     report = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "figures": [asdict(figure) | {"ratio": round(figure.ratio, 2)} for figure in figures],
     }
-    (RESULTS / "latest.json").write_text(json.dumps(report, indent=1) + "\n")
+    write(report)
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["scale"]:
+        scale.main(sys.argv[2:])
     asyncio.run(main())

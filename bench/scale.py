@@ -319,20 +319,15 @@ class Fleet:
                 await admin.execute(
                     sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(f"member_{number}"))
                 )
-        waiting = iter(range(self.connections))
-
-        async def work() -> None:
-            for number in waiting:
-                await place.create_database(f"fleet_{number}")
-                async with await place.connect(f"fleet_{number}") as admin:
-                    await admin.execute(
-                        sql.SQL(
-                            "DO $$ BEGIN CREATE SCHEMA sales; FOR t IN 0..{} LOOP"
-                            " EXECUTE format('CREATE TABLE sales.%I (id bigint)', 'table_' || t); END LOOP; END $$"
-                        ).format(sql.Literal(self.tables - 1))
-                    )
-
-        await asyncio.gather(*(work() for _ in range(4)))
+        for number in range(self.connections):
+            await place.create_database(f"fleet_{number}")
+            async with await place.connect(f"fleet_{number}") as admin:
+                await admin.execute(
+                    sql.SQL(
+                        "DO $$ BEGIN CREATE SCHEMA sales; FOR t IN 0..{} LOOP"
+                        " EXECUTE format('CREATE TABLE sales.%I (id bigint)', 'table_' || t); END LOOP; END $$"
+                    ).format(sql.Literal(self.tables - 1))
+                )
 
 
 async def two_hundred(place: Stage, fleet: Fleet, figures: Figures) -> None:
@@ -445,7 +440,7 @@ def main(workloads: tuple[str, ...], grants: int, connections: int, command: tup
     """Measure, print a table, write the results."""
     figures = asyncio.run(measure(workloads or ("grants", "fleet"), grants, connections, command))
     show(figures)
-    save("scale", figures)
+    save("scale", figures, machine())
 
 
 if __name__ == "__main__":

@@ -138,7 +138,9 @@ class Workload:
             schema = sql.Identifier(self.schema(number))
             readers = sql.SQL(", ").join(sql.Identifier(role) for role in self.readers(number))
             statements.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, readers))
-            statements.append(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, readers))
+            statements.append(
+                sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, readers)
+            )
         return statements
 
     @staticmethod

@@ -121,7 +121,7 @@ def test_an_installation_with_all_values_is_taken_by_the_api_server(
 ALLOWED = [
     *((verb, kind, {}) for kind in KINDS for verb in ("get", "list", "watch", "patch")),
     *(("patch", f"{kind}/status", {}) for kind in KINDS),
-    *((verb, "secrets", {"group": ""}) for verb in ("get", "list", "watch")),
+    *((verb, "secrets", {"group": ""}) for verb in ("get", "list", "watch", "create", "patch")),
     ("get", "namespaces", {"group": ""}),
     ("create", "events", {"group": "events.k8s.io"}),
     *(
@@ -133,18 +133,19 @@ ALLOWED = [
         for verb in ("get", "update", "patch")
     ),
     ("create", "leases", {"group": "coordination.k8s.io", "namespace": NAMESPACE}),
+    *((verb, "configmaps", {"group": ""}) for verb in ("create", "patch", "delete")),  # plans
 ]
 DENIED = [
     *((verb, kind, {}) for kind in KINDS for verb in ("create", "update", "delete", "deletecollection")),
     *(("update", f"{kind}/status", {}) for kind in KINDS),
-    *((verb, "secrets", {"group": ""}) for verb in ("create", "update", "patch", "delete")),
+    *((verb, "secrets", {"group": ""}) for verb in ("update", "delete", "deletecollection")),
     *(
         (verb, "namespaces", {"group": "", "namespace": ""})
         for verb in ("create", "update", "patch", "delete")
     ),
     *((verb, "pods", {"group": ""}) for verb in ("get", "list", "create", "delete")),
     ("create", "pods/exec", {"group": ""}),
-    *((verb, "configmaps", {"group": ""}) for verb in ("get", "list", "create", "update")),
+    *((verb, "configmaps", {"group": ""}) for verb in ("get", "list", "watch", "update")),
     *((verb, "events", {"group": "events.k8s.io"}) for verb in ("get", "list", "update", "patch", "delete")),
     ("create", "events", {"group": ""}),
     *((verb, "leases", {"group": "coordination.k8s.io"}) for verb in ("get", "create", "update")),

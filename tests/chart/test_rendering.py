@@ -247,8 +247,20 @@ def test_without_watching_secrets_they_cannot_be_listed_and_the_operator_is_told
     (role,) = [
         r for r in of_kind(manifests, "ClusterRole") if r["metadata"]["name"] == "lakebase-operator-secrets"
     ]
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
+    assert [rule["verbs"] for rule in role["rules"]] == [["get"], ["create", "patch"]]
     assert environment(manifests)["LAKEBASE_OPERATOR_WATCH_SECRETS"] == "false"
+
+
+def test_without_publishing_logins_the_operator_can_write_no_secret(render: Render) -> None:
+    manifests = render(secrets={"publish": False, "watch": False})
+    verbs = {
+        verb
+        for role in of_kind(manifests, "ClusterRole")
+        for rule in role["rules"]
+        if "secrets" in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert verbs == {"get"}
 
 
 @pytest.mark.parametrize("values", [{}, FULL], ids=["default", "full"])

@@ -121,12 +121,16 @@ async def test_the_deletion_policy_of_a_connection_decides_about_its_grants(
     assert await sales.may(sales.analysts, "SELECT") is (policy == "Retain")
     body = await there.reason(READERS, "ConnectionNotFound")
     assert current(body, "Reconciling") is not None
-    said = {
-        one["conditions"][0]["reason"]
-        for one in watcher.statuses("AccessGrant", there.name, "readers")
-        if one.get("conditions")
-    }
-    assert said == {"Succeeded", "ConnectionNotFound"}, "nothing untrue on the way"
+
+    def said() -> set[str]:
+        statuses = watcher.statuses("AccessGrant", there.name, "readers")
+        return {one["conditions"][0]["reason"] for one in statuses if one.get("conditions")}
+
+    async def seen() -> bool:
+        return "ConnectionNotFound" in said()
+
+    await there.true("the watcher has seen it too", seen)
+    assert said() == {"Succeeded", "ConnectionNotFound"}, "nothing untrue on the way"
     assert not await sales.held(), (
         "what is left is nobody's: no later connection would hand it over to this one"
     )

@@ -466,3 +466,55 @@ async def test_a_branch_that_is_busy_with_somebody_elses_change_is_tried_again(
     busy.clear()
     (resized,) = await there.ready(INSTANCE)
     assert settings_of(resized)["production/primary maxCU"] == ("2", "2")
+
+
+async def test_what_was_asked_for_just_before_a_crash_is_known_as_the_operators_own(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    requests, create = lab.simulator.workspace.stats.requests, "POST /api/2.0/postgres/projects"
+    asked = requests[create]
+    first = await start(operators)
+    await lab.simulator.fault("all", "slow", 700)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}, adopt=False))
+    announced = await there.until(INSTANCE, lambda body: "operation" in body["status"])
+    assert "name" not in announced["status"]["operation"]
+
+    async def under_way() -> bool:
+        return requests[create] == asked + 1
+
+    await there.true("the request has been sent", under_way)
+    await first.kill()
+    operators.forget(first)
+    await lab.simulator.clear_faults()
+
+    async def made() -> bool:
+        return "projects/growing" in lab.simulator.workspace.projects
+
+    await there.true("the project is made all the same", made)
+    await start(operators)
+    (body,) = await there.ready(INSTANCE)
+    assert body["status"]["created"] is True
+    assert requests[create] == asked + 1
+
+
+@pytest.mark.parametrize("state", ["ACTIVE", "INIT"])
+async def test_looking_again_writes_nothing_as_long_as_nothing_changes(
+    lab: Lab, there: Namespace, operators: Operators, state: str
+) -> None:
+    await start(operators, retry_base_seconds=0.05)
+    await lab.simulator.set_state("autoscaling", state)
+    branches = [{"name": "staging"}]
+    await there.apply(
+        await instance(lab, there, autoscaling={"project": "marketing", "branches": branches}, create="Never")
+    )
+    missing = await there.reason(INSTANCE, "InstanceNotFound")
+    assert missing["status"]["endpoint"]["state"] == ("Available" if state == "ACTIVE" else "Starting")
+    requests, look = lab.simulator.workspace.stats.requests, "GET /api/2.0/postgres/projects/marketing"
+    before, looks = await there.get(INSTANCE), requests[look]
+
+    async def looked() -> bool:
+        return requests[look] >= looks + 3
+
+    await there.true("looked at three more times", looked, deadline=60)
+    after = await there.get(INSTANCE)
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]

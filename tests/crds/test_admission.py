@@ -343,12 +343,28 @@ def test_the_api_server_accepts(objects: Objects, body: dict[str, Any]) -> None:
     assert objects.create(body, dry_run=True)["metadata"]["name"] == body["metadata"]["name"]
 
 
-def test_the_largest_grant_that_the_bounds_allow_is_within_what_rules_may_cost(objects: Objects) -> None:
+LONG_NAMES = [f"{number:03}{'t' * 60}" for number in range(256)]
+PATTERNS = [f"{number:03}{'*' * 60}" for number in range(64)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "privileges"),
+    [
+        (shape("tables", names=LONG_NAMES, matching=PATTERNS, except_=PATTERNS, columns=LONG_NAMES), ["SELECT", "INSERT", "UPDATE", "REFERENCES"]),
+        (shape("schemas", names=LONG_NAMES, matching=PATTERNS), ["USAGE", "CREATE"]),
+        (shape("routines", names=[f"{name}({'integer, ' * 20}integer)" for name in LONG_NAMES]), ["EXECUTE"]),
+        (shape("parameters", names=[f"p{name}" for name in LONG_NAMES]), ["SET", "ALTER SYSTEM"]),
+        ({"largeObjects": {"ids": list(range(1, 257))}}, ["SELECT", "UPDATE"]),
+        (defaults(objectType="tables", creator="c" * 63, schema="s" * 63), ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"]),
+    ],
+    ids=["tables", "schemas", "routines", "parameters", "large-objects", "defaults"],
+)  # fmt: skip
+def test_the_largest_grant_that_the_bounds_allow_is_within_what_rules_may_cost(
+    objects: Objects, entry: dict[str, Any], privileges: list[str]
+) -> None:
     largest = grant(
         subjects=[{"kind": "Role", "name": f"{number:03}{'r' * 60}"} for number in range(512)],
-        objects=[
-            {"tables": {"schema": "s" * 63, "names": [f"{n:03}{'t' * 60}" for n in range(256)]}}
-            for _ in range(32)
-        ],
+        objects=[entry] * 32,
+        **exactly(*privileges),
     )
     assert len(objects.create(largest, dry_run=True)["spec"]["objects"]) == 32

@@ -109,18 +109,27 @@ def somebody_waits_for_a_lock(world: World) -> Callable[[], Awaitable[bool]]:
 
 
 Entry = tuple[str, int, str, str, str]
-"""Class, OID, privilege, grantor, grantee."""
+"""Class (with the number of a column, the schema of defaults), OID, privilege (with an asterisk: its grant option), grantor,
+grantee."""
 
 _ENTRIES = """
-SELECT o.class, o.oid::bigint, x.privilege_type, pg_get_userbyid(x.grantor)::text, pg_get_userbyid(x.grantee)::text
+SELECT o.class, o.oid::bigint, x.privilege_type || s.star, pg_get_userbyid(x.grantor)::text, pg_get_userbyid(x.grantee)::text
 FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS class, oid, relacl AS acl FROM pg_class
+      UNION ALL SELECT 'COLUMN ' || attnum, attrelid, attacl FROM pg_attribute WHERE attacl IS NOT NULL
+      UNION ALL SELECT 'ROUTINE', oid, proacl FROM pg_proc
+      UNION ALL SELECT 'TYPE', oid, typacl FROM pg_type
       UNION ALL SELECT 'SCHEMA', oid, nspacl FROM pg_namespace
-      UNION ALL SELECT 'DATABASE', oid, datacl FROM pg_database) AS o, aclexplode(o.acl) AS x
+      UNION ALL SELECT 'DATABASE', oid, datacl FROM pg_database
+      UNION ALL SELECT 'DEFAULT ' || t.class || ' ' || defaclnamespace, defaclrole, defaclacl
+                FROM pg_default_acl JOIN (VALUES ('r', 'TABLES'), ('S', 'SEQUENCES'), ('f', 'ROUTINES'), ('T', 'TYPES'))
+                     AS t(code, class) ON t.code = defaclobjtype) AS o,
+     aclexplode(o.acl) AS x, LATERAL (SELECT '' AS star UNION ALL SELECT '*' WHERE x.is_grantable) AS s
 WHERE pg_get_userbyid(x.grantee) = ANY (%s)
 """
 _LEDGER = """
-SELECT class, objid::bigint, privilege, pg_get_userbyid(grantor)::text, pg_get_userbyid(g)::text
-FROM lakebase_operator.held, unnest(grantees) AS g
+SELECT class || CASE WHEN part <> 0 OR class LIKE 'DEFAULT %' THEN ' ' || part ELSE '' END, objid::bigint, privilege,
+       pg_get_userbyid(grantor)::text, pg_get_userbyid(g)::text
+FROM lakebase_operator.held, unnest(grantees) AS g WHERE privilege NOT LIKE '-%'
 """
 
 

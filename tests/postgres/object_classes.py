@@ -197,6 +197,19 @@ CASES = [
         (f"CALL {F}('a')",),
     ),
     Case(
+        # PostgreSQL takes `f(integer,integer)` for both: by the input arguments, and by all.
+        "routines-that-look-alike",
+        (
+            f"CREATE PROCEDURE {F}(a int, OUT b int) LANGUAGE sql AS 'SELECT 1'",
+            f"CREATE FUNCTION {F}(a int, b int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            closed(f"ALL ROUTINES IN SCHEMA {S}", "EXECUTE"),
+        ),
+        {"routines": {"schema": SCHEMA, "names": ["Do It(integer, integer)"]}},
+        ("EXECUTE",),
+        (f"SELECT {F}(1, 2)",),
+        (f"SELECT has_function_privilege('{F}(integer)', 'EXECUTE')",),
+    ),
+    Case(
         "aggregate",
         (
             f"CREATE AGGREGATE {F}(int) (SFUNC = int4pl, STYPE = int)",

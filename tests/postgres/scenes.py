@@ -289,11 +289,13 @@ def selection(
     else:
         entry["schema"] = schema
         names = [thing.name for thing in things if (thing.kind, thing.schema) == (MEMBERS[member], schema)]
-    if names and draw(st.integers(0, 2)):
+    if names and draw(st.sampled_from((True, True, False))):
         entry["names"] = tuple(draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)))
     if "names" not in entry or draw(st.integers(0, 2)) == 0:
-        every = "s*" if member == "schemas" else "*"  # there are other schemas, too
-        entry["matching"] = draw(st.sampled_from(((every,), ("*0", "*1"), ("t*", "p*"), ("?2", "?3", "?4"))))
+        globs: tuple[tuple[str, ...], ...] = (("*",), ("*0", "*1"), ("t*", "p*"), ("?2", "?3", "?4"))
+        if member == "schemas":
+            globs = (("s*",), ("s0",), ("?1", "?2"))  # there are other schemas, too
+        entry["matching"] = draw(st.sampled_from(globs))
     if draw(st.integers(0, 3)) == 0:
         entry["except"] = draw(st.sampled_from((("*1",), ("v*", "e*"), ("?0*",))))
     if columns:
@@ -482,11 +484,13 @@ class Stage:
     def _grant(self, name: str, one: Declared) -> AccessGrant:
         entries = []
         for fields in one.selections:
-            entry = {key: list(value) if isinstance(value, tuple) else value for key, value in fields}
+            entry: dict[str, Any] = {
+                key: list(value) if isinstance(value, tuple) else value for key, value in fields
+            }
             if one.member == "databases":
                 entry["names"] = [self.world.database]
             if "creator" in entry:
-                entry["creator"] = self.name(entry["creator"])
+                entry["creator"] = self.name(str(entry["creator"]))
             entries.append({one.member: entry})
         return access_grant(
             name,

@@ -549,3 +549,24 @@ async def test_a_role_that_does_not_exist_and_an_object_that_does_not_exist_hold
     synced = await world.sync(gone)
     assert not synced.issues(gone)
     assert not synced.changes
+
+
+async def test_a_look_at_one_role_only_leaves_what_is_known_of_the_others(plain_world: World) -> None:
+    world = plain_world
+    role, other, owner = await world.role("role"), await world.role("other"), await world.owned_role("owner")
+    await open_sales(world, owner)
+    await world.run("GRANT SELECT ON sales.orders TO {r}, {x}", r=role, x=other)
+    hidden = absent(world, [role, other], [tables("sales")], "SELECT")
+    await world.sync(hidden)
+    known = await world.ledger()
+    await world.run("GRANT SELECT ON sales.orders TO {r}, {x}", r=role, x=other)
+    synced = await world.sync(hidden, focus=frozenset({role}))
+    assert synced.results[0].drifted == 1
+    assert not await world.allowed(role, "SELECT * FROM sales.orders")
+    assert await world.allowed(other, "SELECT * FROM sales.orders")
+    assert await world.ledger() == known
+    synced = await world.sync(hidden)
+    assert synced.results[0].drifted == 1
+    assert not await world.allowed(other, "SELECT * FROM sales.orders")
+    assert not (await world.sync(hidden)).writes
+    assert await world.ledger() == known

@@ -18,7 +18,7 @@ from tests.postgres.meddling import (
     somebody_waits_for_a_lock,
     until,
 )
-from tests.postgres.objects import access_grant, being_deleted, tables
+from tests.postgres.objects import access_grant, being_deleted, databases, tables
 from tests.postgres.world import READY, WAITING, World
 
 WRITE = {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"}
@@ -33,7 +33,7 @@ async def together(*work: object) -> None:
             group.create_task(one)  # type: ignore[arg-type]  # coroutines of any result
 
 
-@pytest.mark.requirement("R-176")
+@pytest.mark.requirement("R-176", "R-206")
 async def test_twelve_writers_on_the_same_objects_see_no_error_and_all_get_what_they_declare(
     world: World,
 ) -> None:
@@ -380,3 +380,69 @@ async def test_a_schema_made_by_two_operators_at_once_for_the_ledger_is_made_onc
     await together(*(world.sync(grant, owner=f"team/{number}") for number, grant in enumerate(grants)))
     assert await world.value("SELECT count(*) FROM lakebase_operator.version") == 1
     await assert_the_ledger_agrees(world, roles)
+
+
+# -- what happens between passes, and in the middle of one ----------------------------------------------------------
+
+
+@pytest.mark.requirement("R-176")
+async def test_a_deadlock_with_somebody_who_grants_the_other_way_round_is_tried_again_and_not_told(
+    world: World,
+) -> None:
+    role, other = await world.role("role"), await world.role("other")
+    await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.a (id int)", "CREATE TABLE sales.b (id int)")
+    grant = access_grant("g", [role], [tables("sales")], database=world.database)
+    await world.sync()
+    async with await world.server.connect(world.database) as rival:
+        give = sql.SQL("GRANT INSERT ON sales.{} TO {}")
+        await rival.execute("BEGIN")
+        await rival.execute(give.format(sql.Identifier("b"), sql.Identifier(other)))
+
+        async def cross() -> None:
+            await until(somebody_waits_for_a_lock(world))  # the operator has a, and waits for b
+            await rival.execute(give.format(sql.Identifier("a"), sql.Identifier(other)))
+            await rival.execute("COMMIT")
+
+        synced, _ = await asyncio.gather(world.sync(grant), cross())
+    assert synced.said(grant) == (READY, Reason.SUCCEEDED)
+    assert [text for text in world.errors() if "deadlock" in text]
+    assert await world.acl("sales.a", role) == await world.acl("sales.b", role) == {"SELECT"}
+    assert await world.acl("sales.a", other) == await world.acl("sales.b", other) == {"INSERT"}
+    await assert_the_ledger_agrees(world, [role])
+
+
+async def test_a_schema_renamed_between_comparing_and_granting_holds_nothing_up(world: World) -> None:
+    role = await world.role("role")
+    await world.run(*SALES, "CREATE SCHEMA hr", "CREATE TABLE hr.people (id int)")
+    grant = access_grant("g", [role], [tables("hr"), tables("sales")], database=world.database)
+
+    async def rename() -> None:
+        await world.run("ALTER SCHEMA sales RENAME TO trade")
+
+    with Before(world, "GRANT SELECT", rename):
+        synced = await world.sync(grant)
+    assert synced.said(grant) == (READY, Reason.SUCCEEDED)
+    assert await world.acl("hr.people", role) == {"SELECT"}
+    synced = await world.sync(grant)
+    assert synced.said(grant) == (READY, Reason.SUCCEEDED)
+    assert await world.acl("trade.orders", role) == set()
+    assert await world.schema_acl("trade", role) == set()
+    await assert_the_ledger_agrees(world, [role])
+
+
+async def test_a_database_dropped_between_passes_is_told_as_missing_and_forgotten(world: World) -> None:
+    role, elsewhere = await world.role("role"), await world.another_database()
+    await world.run(*SALES)
+    on_sales = access_grant("sales", [role], [tables("sales")], database=world.database)
+    on_database = access_grant(
+        "elsewhere", [role], [databases(elsewhere)], database=world.database, privileges=["TEMPORARY"]
+    )
+    await world.sync(on_sales, on_database)
+    assert await world.database_acl(role, elsewhere) == {"TEMPORARY"}
+    await world.run("DROP DATABASE {d} WITH (FORCE)", d=elsewhere)
+    synced = await world.sync(on_sales, on_database)
+    assert synced.said(on_sales) == (READY, Reason.SUCCEEDED)
+    assert synced.said(on_database) == (WAITING, Reason.OBJECT_MISSING)
+    assert elsewhere in synced.issues(on_database)[0]["object"]
+    await assert_the_ledger_agrees(world, [role])
+    assert not (await world.sync(on_sales, on_database)).writes

@@ -255,3 +255,29 @@ async def test_default_privileges_that_others_made_are_left_alone(plain_world: W
     await world.sync()
     assert await entries(world, other) == {(creator, "SELECT")}
     assert await entries(world, role) == set()
+
+
+async def test_a_grant_option_on_new_objects_does_not_make_the_operator_their_creator(
+    plain_world: World,
+) -> None:
+    world = plain_world
+    role, creator, stranger = (
+        await world.role("role"),
+        await world.owned_role("creator"),
+        await world.role("stranger"),
+    )
+    await prepare(world, creator, stranger)
+    for one in (creator, stranger):
+        await world.run(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {c} GRANT SELECT ON TABLES TO {op} WITH GRANT OPTION",
+            c=one,
+            op=world.operator,
+        )
+    grants = [
+        access_grant(name, [role], [defaults("tables", one)], "Read", database=world.database)
+        for name, one in (("a", creator), ("b", stranger))
+    ]
+    synced = await world.sync(*grants)
+    assert [synced.said(one) for one in grants] == [(READY, Reason.SUCCEEDED), (STALLED, Reason.UNGRANTABLE)]
+    assert await entries(world, role) == {(creator, "SELECT")}
+    assert not world.errors()

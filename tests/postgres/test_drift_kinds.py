@@ -435,6 +435,21 @@ async def test_after_a_change_of_owner_what_is_declared_is_held_and_can_be_taken
     assert not await world.ledger()
 
 
+@pytest.mark.requirement("R-180")
+async def test_what_the_owner_gave_besides_is_not_taken_for_ours_when_ours_is_revoked(world: World) -> None:
+    role, owner = await world.role("role"), await world.owned_role("owner")
+    await world.run(
+        *SALES, "GRANT USAGE ON SCHEMA sales TO {o}", "ALTER TABLE sales.orders OWNER TO {o}", o=owner
+    )
+    await world.sync(access_grant("g", [role], [tables("sales")], database=world.database))
+    assert await world.grantors("sales.orders", role) == {("SELECT", "databricks_superuser")}
+    await world.run("SET ROLE {o}", "GRANT SELECT ON sales.orders TO {r}", "RESET ROLE", o=owner, r=role)
+    for _ in range(2):
+        await world.sync()
+        assert await world.grantors("sales.orders", role) == {("SELECT", owner)}
+        assert not await world.ledger()
+
+
 @pytest.mark.requirement("R-181")
 @pytest.mark.parametrize("drift", DriftAction)
 @pytest.mark.parametrize(
@@ -473,7 +488,8 @@ EVERYTHING = Policy(unmanaged=UnmanagedGrants(action=UnmanagedAction.REVOKE))
 async def test_what_lakebase_does_by_itself_is_neither_shown_nor_touched(world: World) -> None:
     """Event triggers grant on each new object; the platform has roles, schemas and a table of its own."""
     owner = await world.owned_role("owner")
-    reader = await world.value("SELECT rolname FROM pg_roles WHERE rolname ~ '^databricks_reader_' LIMIT 1")
+    oid = await world.value("SELECT oid FROM pg_database WHERE datname = current_database()")
+    reader = f"databricks_reader_{oid}"
     stage = Stage(world)
     await world.run(
         *SALES,
@@ -528,6 +544,19 @@ async def test_a_member_of_an_extension_is_unmanaged_only_beyond_what_its_extens
         ("public.databricks_list_roles", role, "SELECT")
     ]
     assert await world.acl("public.databricks_list_roles") == {"SELECT"}
+
+
+async def test_what_was_given_on_another_database_is_not_this_connections_to_judge(world: World) -> None:
+    """It may be another connection's, whose ledger is in that database."""
+    role, elsewhere = await world.role("role"), await world.another_database()
+    await world.run(*SALES)
+    async with await world.server.connect(elsewhere) as admin:
+        await run(admin, "CREATE SCHEMA sales", "CREATE TABLE sales.orders (id int)")
+    there = access_grant("there", [role], [tables("sales")], database=elsewhere)
+    await world.sync(there, owner="team/there", databases=[elsewhere])
+    synced = await world.sync(policy=EVERYTHING)
+    assert synced.results[0].unmanaged_items == ()
+    assert await world.database_acl(role, elsewhere) == {"CONNECT"}
 
 
 @pytest.mark.requirement("R-180")

@@ -4,8 +4,8 @@ import psycopg
 import pytest
 
 from lakebase_operator.api import Reason
-from lakebase_operator.api.objects import Privilege
 from lakebase_operator.api.lakebase_connection import DriftAction
+from lakebase_operator.api.objects import Privilege
 from lakebase_operator.domain.desired import Rule, as_json, merge, selectors_of
 from lakebase_operator.domain.plan import Plan, plan
 from lakebase_operator.domain.privileges import ObjectClass

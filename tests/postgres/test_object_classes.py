@@ -1,5 +1,7 @@
 """Every class of object: a role logs in and does what was granted, and cannot before and after."""
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -12,7 +14,7 @@ OWNED = [case for case in CASES if case.id not in ONLY_SUPERUSERS]
 SYSTEMS = [case for case in CASES if case.id in ONLY_SUPERUSERS]
 
 
-def declared(world: World, case: Case, subject: str | dict[str, str], **more: object) -> AccessGrant:
+def declared(world: World, case: Case, subject: str | dict[str, str], **more: Any) -> AccessGrant:
     return access_grant(
         case.id,
         [subject],
@@ -153,6 +155,22 @@ async def test_one_pass_grants_on_all_classes_and_the_next_does_nothing(
     finally:
         for case in TOGETHER:
             await world.run(*(text.replace("TAG", world.tag) for text in case.after))
+
+
+@pytest.mark.requirement("R-35", "R-203")
+async def test_on_a_lakebase_everything_that_belongs_to_roles_is_granted(world: World) -> None:
+    together = [case for case in TOGETHER if case.id not in {*ONLY_SUPERUSERS, "database"}]
+    role, owner = await world.role("role"), await world.owned_role("owner")
+    await make(world, owner, *together)
+    grants = [declared(world, case, role) for case in together]
+    synced = await world.sync(*grants)
+    for case, grant in zip(together, grants, strict=True):
+        assert synced.said(grant) == (READY, Reason.SUCCEEDED), case
+        assert await attempts(world, case, role, owner) == [True] * len(case.tries), case
+    assert not (await world.sync(*grants)).writes
+    await world.sync()
+    for case in together:
+        assert await attempts(world, case, role, owner) == [False] * len(case.tries), case
 
 
 @pytest.mark.requirement("R-172", "R-174")

@@ -65,9 +65,12 @@ class Course:
         names = [self.stage.name(text) for text in (*GRANTEES, PUBLIC)] if self.scene.narrow else None
         return Policy(unmanaged=UnmanagedGrants(action=UnmanagedAction.REVOKE, roles=names))
 
-    def can_act(self, thing: Thing) -> bool:
-        """The operator has the grant option on it, or acts for its owner."""
-        owner = self.scene.owner(thing)
+    def can_give(self, atom: Atom) -> bool:
+        """The operator has the grant option for it, or acts for the owner."""
+        thing, owner = atom.thing, self.scene.owner(atom.thing)
+        # A column takes a grant option only from its own, or from the owner.
+        if self.world.prepared and thing.kind == "COLUMN" and atom.privilege.endswith("*"):
+            return owner in ("itself", "made", "settable")
         if owner in OWNERS and owner != "stranger":
             return True
         # Lakebase gives databricks_superuser all privileges with grant option on these.
@@ -174,9 +177,9 @@ def check_held(course: Course, grants: Grants, wanted: Wanted, after: State, syn
         declaring = [grant for grant, one in grants if not one.absent and atom.grantee in one.subjects]
         # Nobody is told of a creator that is not covered, nor of what is usable through PUBLIC.
         if atom.thing.kind.startswith("DEFAULT") or atom._replace(grantee=PUBLIC) in held:
-            assert not course.can_act(atom.thing), atom
+            assert not course.can_give(atom), atom
             continue
-        assert not course.can_act(atom.thing), atom
+        assert not course.can_give(atom), atom
         assert any(synced.said(grant)[0] is not READY for grant in declaring), atom
     for grant, one in grants:
         if synced.said(grant)[0] is READY and not one.absent:
@@ -240,7 +243,10 @@ def check_gone(
             if key in course.given:
                 assert excused, (atom, "was given, and is not declared any more")
             if course.scene.revoke and is_unmanaged(course, key, atom):
-                assert result.unmanaged, (atom, "is unmanaged, and neither revoked nor told")
+                assert result.unmanaged or result.unrevocable, (
+                    atom,
+                    "is unmanaged, and neither revoked nor told",
+                )
                 assert failed or not may_act_as(course, key.grantor), key
     if not course.scene.revoke:
         assert result.unmanaged is None

@@ -346,6 +346,7 @@ async def test_time_and_suspension_decide_whether_a_grant_gives_anything(world: 
     assert synced.said(suspended) == (READY, Reason.SUSPENDED)
 
 
+@pytest.mark.requirement("R-206")
 async def test_two_connections_share_what_both_declare_and_the_last_one_takes_it_away(world: World) -> None:
     role = await world.role("role")
     await world.run(*SALES)

@@ -20,8 +20,8 @@ from lakebase_operator.engine.keys import ConnectionKey
 from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts
 from lakebase_operator.reconcilers.access import Access, PasswordLogin
-from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.declared import declare
+from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy, Remembered
 from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
 from lakebase_operator.reconcilers.people import MappingResults, resolve

@@ -47,6 +47,8 @@ class ConditionType(StrEnum):
     """Every declared setting holds; `status.settings` shows what is wanted beside what holds."""
     BRANCH_GRANTS = "BranchGrants"
     """What becomes of roles and grants on the branches: false says that some were copied and nothing keeps them equal."""
+    CREDENTIAL_FRESH = "CredentialFresh"
+    """The password is younger than its rotation asks for; `status.password` has the dates. Only where the role has a password."""
     CATALOG_REGISTERED = "CatalogRegistered"
     """Unity Catalog has the catalog, and it shows this database."""
 
@@ -66,7 +68,7 @@ CONDITIONS: Final[Mapping[str, tuple[ConditionType, ...]]] = MappingProxyType(
             ConditionType.UNMANAGED_GRANTS,
             ConditionType.PUBLIC_ACCESS,
         ),
-        "PostgresRole": (*_EVERYWHERE, ConditionType.OVER_PRIVILEGED),
+        "PostgresRole": (*_EVERYWHERE, ConditionType.OVER_PRIVILEGED, ConditionType.CREDENTIAL_FRESH),
         "UserMapping": (*_EVERYWHERE, ConditionType.MAPPING_RESOLVED),
         "AccessGrant": (*_EVERYWHERE, ConditionType.UNMAPPED_USERS),
         "LakebaseInstance": (

@@ -1,5 +1,6 @@
 """PostgresRole: one role."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, cast
 
@@ -13,10 +14,13 @@ from lakebase_operator.api.base import (
     READY_COLUMNS,
     TRAILING_COLUMNS,
     ConnectionRef,
+    Duration,
     Identifier,
     Model,
+    Name,
     PrinterColumn,
     Resource,
+    SecretKeyRef,
     Status,
     Timestamp,
     cel,
@@ -122,6 +126,128 @@ class RoleDeletionPolicy(StrEnum):
     DROP = "Drop"
 
 
+class Logins(StrEnum):
+    """Which roles log in with the password."""
+
+    ONE = "One"
+    """The role itself. When its password changes, sessions go on, but whoever still has the old password cannot log in any more."""
+    TWO = "Two"
+    """The role itself cannot log in (NOLOGIN); two members of it, `<role>_1` and `<role>_2`, take turns and act as the role. When the
+    password changes, the other one is published, and the one before works on for `rotation.overlap`."""
+
+
+class GeneratedPassword(Model):
+    """A password that the operator makes."""
+
+    length: Annotated[int, Field(ge=24, le=128)] = 32
+    """Characters: letters, digits and `-._~`, at least one of each kind."""
+
+
+class Rotation(Model):
+    """When the password is replaced. At once: by the annotation `lakebase.dev/rotate` with any new value."""
+
+    interval: Duration = "2160h"
+    """Age at which the password is replaced; `0s` means never. A password that is given is only reported as overdue."""
+    overlap: Duration = "24h"
+    """With two logins: how long the one before works on. Within it only the annotation makes the next change."""
+
+
+class Password(Model):
+    """A PostgreSQL password, for applications that cannot log in with OAuth. The server only ever gets a SCRAM verifier of it."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel("!has(self.generate) || !has(self.from)", "only one of generate and from"),
+            cel(
+                "!has(self.from) || !has(self.logins) || self.logins == 'One'",
+                "a password that is given is that of one login: leave logins out",
+                field_path=".logins",
+            ),
+        )
+    }
+
+    generate: GeneratedPassword | None = None
+    """The operator makes the password. The default."""
+    from_: Annotated[SecretKeyRef | None, Field(alias="from")] = None
+    """The password is in this Secret of the same namespace, and is taken up when it changes there. At least 12 characters of three
+    kinds (small and capital letters, digits, others)."""
+    logins: Logins | None = None
+    """Which roles log in with it. Absent: `Two` where the password is generated, `One` where it is given. It cannot be changed later."""
+    rotation: Rotation = Rotation()
+    """When it is replaced."""
+
+
+TemplateKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+
+
+class Binding(Model):
+    """What is published for the application: a Secret as the Service Binding Specification for Kubernetes wants it, with `type`,
+    `provider`, `host`, `port`, `database`, `username`, `password` and `uri`, and beside them `jdbc-uri`, `psql`, `sslmode`, and where
+    they are known `schema` and `ca.crt`."""
+
+    secret_name: Annotated[Name | None, Field(json_schema_extra=validations(IMMUTABLE))] = None
+    """Name of the Secret. Absent: that of this object with `-login` at the end."""
+    database: Identifier | None = None
+    """The database to connect to. Absent: the connection's first."""
+    schema_: Annotated[Identifier | None, Field(alias="schema")] = None
+    """Published as `schema`, for applications that ask for one: the schema of their own in which they work."""
+    template: Annotated[dict[TemplateKey, Annotated[str, Field(max_length=4096)]], Field(max_length=32)] = (
+        Field(default_factory=dict)
+    )
+    """Further keys. In their values `$host`, `$port`, `$database`, `$schema`, `$username`, `$password`, `$sslmode`, `$uri`, `$jdbc_uri`,
+    `$psql` and `$ca` stand for what is published (`$$` for a dollar sign)."""
+
+
+_TWO = "(has({0}.password.logins) ? {0}.password.logins == 'Two' : !has({0}.password.from))"
+_TWO_NOW, _TWO_BEFORE = _TWO.format("self"), _TWO.format("oldSelf")
+_PASSWORD_RULES = (
+    cel(
+        "!has(self.password) || !has(self.identity)",
+        "an identity logs in with OAuth: leave password out",
+        field_path=".password",
+    ),
+    cel(
+        f"!has(self.password) || !has(self.login) || !self.login || !{_TWO_NOW}",
+        "login: true says that the role itself logs in: set password.logins to One, or leave login out",
+        field_path=".login",
+    ),
+    cel(
+        f"!has(self.password) || !has(self.login) || self.login || {_TWO_NOW}",
+        "a role with a password logs in: use suspend to keep it out",
+        field_path=".login",
+    ),
+    cel(
+        f"!has(self.password) || !has(oldSelf.password) || {_TWO_NOW} == {_TWO_BEFORE}",
+        "which roles log in cannot be changed: make another PostgresRole",
+        field_path=".password",
+    ),
+    cel(
+        f"!has(self.password) || !has(self.databaseSettings) || size(self.databaseSettings) == 0 || !{_TWO_NOW}",
+        "with two logins only settings are passed on to them: use settings, or password.logins: One",
+        field_path=".databaseSettings",
+    ),
+    cel(
+        f"!has(self.password) || !has(self.roleName) || bytes(self.roleName).size() <= 61 || !{_TWO_NOW}",
+        "with two logins at most 61 bytes, as theirs are two longer",
+        field_path=".roleName",
+    ),
+    cel(
+        "!has(self.binding) || has(self.password)",
+        "only a password is published: add password, or leave binding out",
+        field_path=".binding",
+    ),
+    cel(
+        "!has(self.binding) || !has(oldSelf.binding) || has(self.binding.secretName) == has(oldSelf.binding.secretName)",
+        "secretName is immutable",
+        field_path=".binding",
+    ),
+    cel(
+        "!has(self.suspend) || !self.suspend || has(self.password) || has(self.identity) || (has(self.login) && self.login)",
+        "only a login can be suspended: this role has neither login: true nor identity nor password",
+        field_path=".suspend",
+    ),
+)
+
 DatabaseName = Annotated[str, Field(pattern=r"^.+$", max_length=63)]
 SettingName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_.]*$", max_length=63)]
 
@@ -147,6 +273,7 @@ class PostgresRoleSpec(Model):
                 "the role of an identity logs in: login cannot be false",
                 field_path=".login",
             ),
+            *_PASSWORD_RULES,
         )
     }
 
@@ -158,6 +285,12 @@ class PostgresRoleSpec(Model):
     """A Databricks identity that logs in with OAuth. Absent: a plain role."""
     login: bool | None = None
     """Maps to LOGIN. Absent: an identity logs in, a new plain role (a group) does not, an adopted one stays as it is."""
+    password: Password | None = None
+    """A password to log in with, instead of OAuth. Absent: passwords are left as they are."""
+    binding: Binding | None = None
+    """How the login is published for applications; only with `password`."""
+    suspend: bool = False
+    """End access now: the role loses LOGIN and its sessions are ended. What it holds stays; both come back when this ends."""
     attributes: RoleAttributes = RoleAttributes()
     """Attributes; what is left out is left as it is."""
     member_of: Annotated[
@@ -197,6 +330,28 @@ class PostgresRoleSpec(Model):
     """Who gets the objects that the role owns, when it is dropped. Without it, owned objects block the drop."""
 
 
+class BindingStatus(Model):
+    """Where the login is published, as the Service Binding Specification wants it."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """Name of the Secret."""
+
+
+class PasswordStatus(Model):
+    """What is known of the password; never the password itself."""
+
+    login: Annotated[str, Field(max_length=63)]
+    """The role that logs in with it."""
+    set_at: datetime
+    """When it was published. Its age counts from here."""
+    next_rotation: datetime | None = None
+    """When it is due to be replaced."""
+    previous_until: datetime | None = None
+    """With two logins: until when the one before works on."""
+    handled_rotation: Annotated[str, Field(max_length=1024)] | None = None
+    """The last value of the annotation `lakebase.dev/rotate` that was carried out."""
+
+
 class PostgresRoleStatus(Status):
     """What the operator knows of the role."""
 
@@ -219,6 +374,10 @@ class PostgresRoleStatus(Status):
         Field(max_length=32),
     ] = Field(default_factory=dict)
     """The same by database, of settings that hold in one database only."""
+    binding: BindingStatus | None = None
+    """Where the login is published."""
+    password: PasswordStatus | None = None
+    """Age and next change of the password."""
     owned: int | None = None
     """Objects that `spec.owns` selects and that the role owns."""
     unmanaged: int | None = None
@@ -268,6 +427,11 @@ class PostgresRole(Resource):
             f"has(self.spec.roleName) || has(self.spec.identity) || {RESERVED_OBJECT_NAME_CEL}",
             "metadata.name is the role's name when spec.roleName is absent, and this one is reserved",
         ),
+        cel(
+            "has(self.spec.roleName) || !has(self.spec.password) || self.metadata.name.size() <= 61"
+            f" || !{_TWO.format('self.spec')}",
+            "metadata.name is the role's name when spec.roleName is absent: with two logins at most 61 bytes",
+        ),
     )
 
     spec: PostgresRoleSpec
@@ -279,3 +443,9 @@ class PostgresRole(Resource):
         if self.spec.role_name:
             return self.spec.role_name
         return self.spec.identity.name if self.spec.identity else self.metadata.name
+
+    @property
+    def secret_name(self) -> str:
+        """Name of the Secret in which the login is published."""
+        named = self.spec.binding.secret_name if self.spec.binding else None
+        return named or f"{self.metadata.name}-login"

@@ -188,6 +188,20 @@ class Reason(StrEnum):
     PERMISSION_DENIED = "PermissionDenied"
     """The database refused a statement for lack of rights; the message has its text."""
 
+    WEAK_PASSWORD = "WeakPassword"
+    """The password that is given is too short or too simple. The server keeps the one before."""
+    PASSWORD_REFUSED = "PasswordRefused"
+    """The server does not take a password as a SCRAM verifier, and the operator never sends one in plain text. The message has the
+    server's words."""
+    SECRET_EXISTS = "SecretExists"
+    """The Secret in which the login is to be published exists and is not this object's. It is left alone."""
+    SESSIONS_NOT_ENDED = "SessionsNotEnded"
+    """The login is suspended, but the operator may not end its sessions; the message has the statement for somebody who may."""
+    PASSWORD_FRESH = "PasswordFresh"
+    """The password is younger than ``password.rotation.interval``."""
+    ROTATION_OVERDUE = "RotationOverdue"
+    """The password is older than ``password.rotation.interval`` and could not be replaced, or is not the operator's to replace."""
+
     # -- people --------------------------------------------------------------------------------------------------
     RESOLVED = "Resolved"
     """The person is a role, and it exists."""

@@ -337,6 +337,8 @@ def _acting(difference: Difference, actor: Actor | None, *, superuser: bool) -> 
     if superuser and difference.grantor in (None, difference.owner):
         return Acting.ITSELF
     acting = actor.acting if actor is not None else Acting.NO
+    if difference.object.object_class.is_default:
+        return acting  # nobody but the creator changes them, whoever holds a grant option
     if acting in (Acting.NO, Acting.ADMIN) and difference.verb is Verb.GRANT and difference.grantable:
         return Acting.ITSELF  # a grant option at hand is better than a membership made for the purpose
     return acting

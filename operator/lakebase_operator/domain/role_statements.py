@@ -20,6 +20,7 @@ def role_options(
     inherit: bool | None = None,
     connection_limit: int | None = None,
     valid_until: str | None = None,
+    verifier: str | None = None,
 ) -> Sequence[sql.Composable]:
     """Options of CREATE and ALTER ROLE; what is None is not mentioned.
 
@@ -37,6 +38,8 @@ def role_options(
         options.append(sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(connection_limit)))
     if valid_until is not None:
         options.append(sql.SQL("VALID UNTIL {}").format(sql.Literal(valid_until)))
+    if verifier is not None:
+        options.append(sql.SQL("PASSWORD {}").format(sql.Literal(verifier)))
     return options
 
 

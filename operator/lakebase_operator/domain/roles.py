@@ -11,6 +11,7 @@ from psycopg import sql
 
 from lakebase_operator.api.postgres_role import IdentityType, PostgresRoleSpec
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.passwords import declared_login
 from lakebase_operator.domain.plan import Actor
 from lakebase_operator.domain.role_statements import (
     alter_role,
@@ -81,9 +82,11 @@ class Step:
     """The role that is set for the statement; None: the operator as it is."""
     about: int | str | None = None
     """What the ledger knows it by: OID of a group, name of a setting."""
+    shown: sql.Composed | None = None
+    """What is shown and logged instead, where the statement holds a secret."""
 
     def __str__(self) -> str:
-        return self.statement.as_string(None)
+        return (self.shown or self.statement).as_string(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def declared_options(spec: PostgresRoleSpec) -> Sequence[sql.Composable]:
     """Options for a role that is made anew: only what is asked for; everything else is PostgreSQL's default (off)."""
     wanted = spec.attributes
     return role_options(
-        login=True if spec.login and spec.identity is None else None,
+        login=True if declared_login(spec) and spec.identity is None else None,
         create_db=wanted.create_db or None,
         create_role=wanted.create_role or None,
         bypass_rls=wanted.bypass_rls or None,
@@ -156,7 +159,7 @@ def state_as_made(name: str, spec: PostgresRoleSpec | None, actor: Actor) -> Rol
         oid=actor.oid,
         name=name,
         superuser=False,
-        login=spec is None or spec.login is True or spec.identity is not None,
+        login=spec is None or declared_login(spec) is True or spec.identity is not None,
         create_db=bool(wanted and wanted.create_db),
         create_role=bool(wanted and wanted.create_role),
         bypass_rls=bool(wanted and wanted.bypass_rls),
@@ -174,7 +177,7 @@ def alteration(spec: PostgresRoleSpec, state: RoleState) -> tuple[Step, ...]:
     """What makes an existing role as declared; mentions only what differs."""
     wanted = spec.attributes
     options = role_options(
-        login=_changed(spec.login, state.login),
+        login=_changed(declared_login(spec), state.login),
         create_db=_changed(wanted.create_db, state.create_db),
         create_role=_changed(wanted.create_role, state.create_role),
         bypass_rls=_changed(wanted.bypass_rls, state.bypass_rls),
@@ -202,7 +205,7 @@ def _valid_until(spec: PostgresRoleSpec, state: RoleState) -> str | None:
     if wanted is not None:
         return _timestamp(wanted) if _parse(state.valid_until) != wanted else None
     limited = state.valid_until not in (None, "infinity")
-    return "infinity" if spec.login and limited else None
+    return "infinity" if (spec.login or spec.password) and limited else None
 
 
 def _changed(wanted: bool | None, actual: bool) -> bool | None:

@@ -1,5 +1,6 @@
 """Statements that change privileges, composed with ``psycopg.sql`` only."""
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -41,8 +42,7 @@ class ObjectName:
             case ObjectClass.PARAMETER:
                 return sql.SQL(".").join(sql.Identifier(part) for part in self.name.split("."))
             case ObjectClass.ROUTINE:
-                arguments = sql.SQL(f"({self.detail or ''})")
-                return sql.Composed([self._qualified(), arguments])
+                return sql.Composed([self._qualified(), sql.SQL(f"({_as_input(self.detail or '')})")])
             case _:
                 return self._qualified()
 
@@ -138,6 +138,19 @@ class PrivilegeStatement:
 
     def __str__(self) -> str:
         return self.text
+
+
+_ARGUMENT = re.compile(r'(?:"[^"]*"|[^",])+')
+"""A type, as the server has quoted it: a comma within a quoted name separates nothing."""
+
+
+def _as_input(arguments: str) -> str:
+    """Say that all are input arguments: else ``f(integer,integer)`` might be a procedure with an output argument, too.
+
+    >>> _as_input('integer,"a, b"')
+    'IN integer, IN "a, b"'
+    """
+    return ", ".join(f"IN {one}" for one in _ARGUMENT.findall(arguments))
 
 
 def _default_prefix(creator: ObjectName) -> sql.Composed:

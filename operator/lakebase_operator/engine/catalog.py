@@ -128,7 +128,7 @@ class Catalog:
         """By namespace and shelf: those that name no connection."""
         self._connections: defaultdict[str, set[ConnectionKey]] = defaultdict(set)
         """By namespace: the connections that exist."""
-        self._secret_users: defaultdict[tuple[str, str], set[ConnectionKey]] = defaultdict(set)
+        self._secret_users: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
         self._pending: defaultdict[ConnectionKey, _Pending] = defaultdict(_Pending)
         self._gone: dict[str, dict[str, int]] = {kind: {} for kind in MODELS}
         """By kind: uid and resourceVersion of the deletion, so that an older list does not bring the object back."""
@@ -252,12 +252,13 @@ class Catalog:
         return frozenset(_secrets(connection)) if connection is not None else frozenset()
 
     def all_secrets(self) -> tuple[tuple[str, str], ...]:
-        """Namespace and name of every Secret that a connection refers to."""
+        """Namespace and name of every Secret that a connection or a role refers to."""
         return tuple(sorted(self._secret_users))
 
     def secret_users(self, namespace: str, name: str) -> frozenset[ConnectionKey]:
-        """The connections that refer to a Secret."""
-        return frozenset(self._secret_users.get((namespace, name), ()))
+        """The connections that refer to a Secret, or whose roles do."""
+        users = self._secret_users.get((namespace, name), ())
+        return frozenset(home for key in users if (home := self._entries[key].home) is not None)
 
     def readiness(self) -> Mapping[tuple[str, str], int]:
         """How many objects there are, by kind and status of ``Ready``."""
@@ -329,8 +330,8 @@ class Catalog:
         self._at_home[entry.home, entry.shelf].add(key)
         if key.kind == CONNECTION:
             self._connections[key.namespace].add(entry.home)
-            for secret in _secrets(entry.object):
-                self._secret_users[secret].add(entry.home)
+        for secret in _secrets(entry.object):
+            self._secret_users[secret].add(key)
 
     def _unlink(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].discard(key)
@@ -342,8 +343,8 @@ class Catalog:
         _discard(self._at_home, (entry.home, entry.shelf), key)
         if key.kind == CONNECTION:
             _discard(self._connections, key.namespace, entry.home)
-            for secret in _secrets(entry.object):
-                _discard(self._secret_users, secret, entry.home)
+        for secret in _secrets(entry.object):
+            _discard(self._secret_users, secret, key)
 
     def _select(self, key: ConnectionKey, shelf: str) -> tuple[Any, ...]:
         keys = self._at_home.get((key, shelf), set())
@@ -491,6 +492,10 @@ def _home(kind: str, metadata: ObjectMeta, spec: object) -> ConnectionKey | None
 
 
 def _secrets(obj: CatalogObject) -> set[tuple[str, str]]:
+    if isinstance(obj, PostgresRole) and obj.spec.password is not None:
+        given = obj.spec.password.from_
+        used = {obj.secret_name, *([given.name] if given else ())}
+        return {(obj.metadata.namespace, name) for name in used}
     if not isinstance(obj, LakebaseConnection):
         return set()
     auth, tls = obj.spec.auth, obj.spec.tls

@@ -1,6 +1,7 @@
 """What the steps of one pass share: what they look at, what they may use, and what they have found so far."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeGuard
 
 from lakebase_operator.api import LakebaseConnection, UserMapping
@@ -47,6 +48,8 @@ class Context:
     """Objects that may go."""
     held_up: set[ObjectKey] = field(default_factory=set)
     """What could not be carried out now."""
+    deadlines: list[datetime] = field(default_factory=list)
+    """Moments at which there is something to do next: passwords to be replaced."""
 
     # -- what is there ---------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from lakebase_operator.api import AccessGrant, LakebaseConnection
@@ -23,6 +23,7 @@ from lakebase_operator.reconcilers.declared import Declared, declare
 from lakebase_operator.reconcilers.deletion import Leaving, RoleDrop
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.known import Known
+from lakebase_operator.reconcilers.logins import LoginsStep
 from lakebase_operator.reconcilers.overdue import end_overdue
 from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
 from lakebase_operator.reconcilers.people import resolve
@@ -105,7 +106,11 @@ class Databases:
                 approved=self.approved.role_statements if self.approved is not None else None,
             )
             roles = await step.run(context.view)
-            self._count_statements(text for _, text, result in step.executed if result == "ok")
+            logins = self._logins(home, step, roles)
+            if not narrow:  # else nothing has changed that concerns them
+                await logins.run()
+            executed = (*step.executed, *logins.statements.executed)
+            self._count_statements(text for _, text, result in executed if result == "ok")
             people = resolve(context.view, roles, context.mappings, context.report)
             declared = self._declare(context.view.grants, people, roles, step.preflight)
             beside, focus = self._beside(declared, people, roles, step.preflight)
@@ -125,6 +130,10 @@ class Databases:
                     context.expect_session(error)
                     failures[name] = error
             self._conclude_grants(declared, tallies, failures)
+            if narrow:  # what was said of these logins stays
+                roles.owning = {
+                    name: tally for name, tally in roles.owning.items() if name not in roles.logins
+                }
             conclude_owners(roles, names, failures, context.report)
             await self._drop_roles(home, found, roles)
             if not self.dry:
@@ -133,8 +142,25 @@ class Databases:
                     await self._forget(home, failures)
                 self._remember(declared, roles, results, failures)
             borrowed.keep = narrow and context.memory.known is not None
-        planned = tuple((resource, text) for resource, text, result in step.executed if result == PLANNED)
+        planned = tuple((resource, text) for resource, text, result in executed if result == PLANNED)
         return Done(results, failures, planned, handovers)
+
+    def _logins(self, home: Connection, step: RolesStep, roles: Roles) -> LoginsStep:
+        context, services = self.context, self.context.services
+        return LoginsStep(
+            services.kube,
+            services.clock.now(),
+            services.hide,
+            self.connection,
+            str(context.view.key),
+            home,
+            self.access.server,
+            replace(step.statements, executed=[]),
+            roles,
+            context.report,
+            step.preflight.ledger,
+            context.deadlines,
+        )
 
     def _beside(
         self, declared: Sequence[Declared], people: People, roles: Roles, found: Preflight

@@ -17,6 +17,7 @@ from lakebase_operator.api.postgres_role import RoleDeletionPolicy
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.memberships import loan
+from lakebase_operator.domain.passwords import login_names
 from lakebase_operator.domain.plan import Acting
 from lakebase_operator.domain.role_statements import (
     RESET_ROLE,
@@ -127,6 +128,20 @@ class RoleDrop:
         )
 
     async def _drop(self, role: PostgresRole, state: RoleState) -> None:
+        for login in self._logins(role):
+            await self._drop_one(role, login)
+        await self._drop_one(role, state)
+
+    def _logins(self, role: PostgresRole) -> Iterable[RoleState]:
+        """Logins that were made to act for the role."""
+        names = login_names(role.role_name, role.spec.password) if role.spec.password else ()
+        for name in names:
+            login = self.roles.states.get(name)
+            acts_for_it = login is not None and login.settings.get("role") == role.role_name
+            if login is not None and acts_for_it and name not in self.roles.declared:
+                yield login
+
+    async def _drop_one(self, role: PostgresRole, state: RoleState) -> None:
         # Without LOGIN and without sessions nothing new can come to depend on it.
         if state.login:
             await self.home.execute(alter_role(state.name, role_options(login=False)))

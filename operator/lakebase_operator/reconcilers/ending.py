@@ -297,7 +297,11 @@ def _tell_failure(context: Context, connection: LakebaseConnection, error: Lakeb
 def _until_next(context: Context, connection: LakebaseConnection, now: datetime) -> float:
     """Seconds to the next pass that only time asks for: a comparison, or a grant that begins or ends."""
     clock, known = context.services.clock, context.memory.known
-    change = next_change((grant.spec for grant in context.view.grants), now)
+    changes = [
+        next_change((grant.spec for grant in context.view.grants), now),
+        *(one for one in context.deadlines if one > now),
+    ]
+    change = min((one for one in changes if one is not None), default=None)
     if context.known is not None:
         full_at = context.known.full_at
         change = min((one for one in (change, context.known.next_change) if one is not None), default=None)

@@ -136,7 +136,7 @@ def native_logins(instance: LakebaseInstance, catalog: Catalog) -> tuple[str, ..
 
 
 def _logs_in_natively(role: PostgresRole) -> bool:
-    return role.spec.identity is None and bool(role.spec.login or getattr(role.spec, "password", None))
+    return role.spec.identity is None and (bool(role.spec.login) or role.spec.password is not None)
 
 
 def _same(url: str) -> str:

@@ -66,6 +66,8 @@ class Roles:
     """Names of those that a PostgresRole declares which is not being deleted."""
     edges: tuple[Edge, ...] = ()
     """Memberships, as they were before the pass; read only where a role is declared."""
+    logins: dict[str, RoleTally] = field(default_factory=dict)
+    """By name those with a password or suspended: they are concluded once their logins have been looked at."""
     owning: dict[str, RoleTally] = field(default_factory=dict)
     """By name those whose objects are still to be looked at (``spec.owns``): they are concluded after that."""
 

@@ -120,7 +120,7 @@ class Look:
 
     async def run(self) -> Outcome:
         """Look, write the status, and wake the connections that waited."""
-        before = _reachable(self._status())
+        before = _connectable(self._status())
         try:
             outcome = await (self._leave() if is_deleting(self.instance) else self._look())
         except LakebaseError as error:
@@ -130,7 +130,7 @@ class Look:
         if self.goes is not None:
             left = None if self.goes else f"The {self.main} is left as it is."
             await let_go(self.services, self.instance, left_behind=left)
-        if _reachable(self._status()) != before:
+        if _connectable(self._status()) - before:
             self.services.wake(connections_of(self.services.catalog, key_of(self.instance)))
         return outcome
 
@@ -421,8 +421,11 @@ class Look:
     def _all_is_well(self, main: Instance | None) -> str:
         assert main is not None
         if main.state in _OFF:
-            declared = "as declared" if self.instance.spec.stopped else "which is not declared otherwise"
-            return f"As declared. It is switched off, {declared}."
+            return (
+                "As declared: it is switched off."
+                if self.instance.spec.stopped
+                else "As declared. Somebody has switched it off, which spec.stopped leaves to others."
+            )
         if main.state is InstanceState.ASLEEP:
             return (
                 f"As declared. The compute of {main.host} is scaled to zero and wakes on the next connection."
@@ -553,8 +556,9 @@ class Look:
         return await observed(self.services.observer, "databricks", operation, request)
 
 
-def _reachable(status: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """Which databases can be looked at, by branch, and in which state they are."""
+def _connectable(status: Mapping[str, Any]) -> frozenset[str]:
+    """The branches whose database accepts connections, asleep or not; the main one has no name."""
     places = [("", status.get("endpoint") or {})]
     places += [(one["name"], one.get("endpoint") or {}) for one in status.get("branches") or []]
-    return frozenset((branch, place["state"]) for branch, place in places if place.get("state"))
+    states = [state for state in InstanceState if state.connectable]
+    return frozenset(branch for branch, place in places if place.get("state") in states)

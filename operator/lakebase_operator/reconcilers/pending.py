@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from lakebase_operator.api import AccessGrant, LakebaseConnection
+from lakebase_operator.api import AccessGrant, LakebaseConnection, PostgresRole
+from lakebase_operator.api.base import ANNOTATION_ROTATE
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.desired import is_active
 from lakebase_operator.engine.catalog import Catalog, key_of
@@ -16,6 +17,7 @@ _CARRIED_OUT = frozenset(
         Reason.ROLE_MISSING, Reason.ROLE_EXISTS, Reason.IDENTITY_NOT_FOUND, Reason.IDENTITY_MISMATCH,
         Reason.NOT_ROLE_ADMIN, Reason.MEMBERSHIP_LOOP, Reason.NOT_OWNER, Reason.PERMISSION_DENIED, Reason.INVALID_SPEC, Reason.RESERVED_NAME,
         Reason.CONFLICTING_DECLARATIONS, Reason.DATABASE_NOT_MANAGED, Reason.DATABASE_NOT_FOUND,
+        Reason.PASSWORD_REFUSED, Reason.SECRET_EXISTS, Reason.SESSIONS_NOT_ENDED,
     }
 )  # fmt: skip
 """Reasons of ``Ready=False`` after a pass that came to the object: looking again would only find the same."""
@@ -36,7 +38,21 @@ def is_pending(subject: LakebaseConnection | Dependent, catalog: Catalog, now: d
     if isinstance(subject, AccessGrant):
         # Time has passed its notBefore or expiresAt since.
         return is_active(subject.spec, now) == (ready["reason"] in _INACTIVE)
+    if isinstance(subject, PostgresRole):
+        return _password_is_due(subject, status, now)
     return False
+
+
+def _password_is_due(role: PostgresRole, status: Mapping[str, Any], now: datetime) -> bool:
+    """Somebody asked for another password, or time has passed one of its dates. A password that is given changes by itself."""
+    if role.spec.password is None or role.spec.password.from_ is not None or role.spec.suspend:
+        return False
+    known = status.get("password") or {}
+    asked = role.metadata.annotations.get(ANNOTATION_ROTATE)
+    dates = (known[name] for name in ("nextRotation", "previousUntil") if name in known)
+    return (asked is not None and asked != known.get("handledRotation")) or any(
+        datetime.fromisoformat(date) <= now for date in dates
+    )
 
 
 def _ready(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -346,9 +346,14 @@ class RoleChanges:
                 "dependencies": [],
             },
         )
-        if one.role.spec.owns:
-            self.roles.owning[one.state.name] = tally
+        spec = one.role.spec
+        if spec.password is not None or spec.suspend:
+            self.roles.logins[one.state.name] = tally
         else:
+            self.report.fields(one.role, {"binding": None, "password": None})
+        if spec.owns:
+            self.roles.owning[one.state.name] = tally
+        elif one.state.name not in self.roles.logins:
             conclude(tally, one.state.name, self.report)
         return record
 
@@ -368,7 +373,9 @@ class RoleChanges:
 def conclude(tally: RoleTally, name: str, report: Report) -> None:
     """Say how it stands with a role, once all that is declared of it has been looked at."""
     report.fields(tally.role, {"issues": tally.issues})
-    if tally.worst is None:
+    if tally.worst is None and tally.role.spec.suspend:
+        report.ready(tally.role, Reason.SUSPENDED, f'Nobody can log in as "{name}", and nobody is logged in.')
+    elif tally.worst is None:
         report.ready(tally.role, Reason.SUCCEEDED, f'The role "{name}" is as declared.')
     else:
         say = report.waiting if tally.waits else report.stalled

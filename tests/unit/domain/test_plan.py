@@ -245,6 +245,12 @@ def test_default_privileges_are_changed_one_creator_schema_and_class_at_a_time()
     }
 
 
+def test_a_grant_option_does_not_help_with_default_privileges() -> None:
+    wanted = difference(object=ObjectName(ObjectClass.DEFAULT_TABLES, None, "ann"), grantable=True)
+    assert planned(wanted, actors={OWNER: actor(OWNER)}).impossible == (wanted,)
+    assert planned(wanted, actors={OWNER: actor(OWNER, admin=True)}).temporary_set == ("r2",)
+
+
 HELD = ColumnGrant(difference().object, Privilege.SELECT, OWNER, 11, ("a",), grant_option=False)
 GONE = difference(verb=Verb.REVOKE, grantor=OWNER, grantees=(11, 12))
 WITHOUT_OPTION = difference(verb=Verb.REVOKE, grantor=OWNER, grant_option=True)

@@ -125,6 +125,7 @@ def test_whoever_logs_in_with_a_password_is_known() -> None:
         connection(),
         connection("native", auth=password),
         bodies.role("app", spec={"connectionRef": {"name": "marketing"}, "login": True}),
+        bodies.role("elementum", spec={"connectionRef": {"name": "marketing"}, "password": {}}),
         bodies.role("group", spec={"connectionRef": {"name": "marketing"}}),
         bodies.role(
             "person",
@@ -137,7 +138,11 @@ def test_whoever_logs_in_with_a_password_is_known() -> None:
     )
     found = catalog.get(INSTANCE)
     assert isinstance(found, LakebaseInstance)
-    assert native_logins(found, catalog) == ("LakebaseConnection team/native", "PostgresRole team/app")
+    assert native_logins(found, catalog) == (
+        "LakebaseConnection team/native",
+        "PostgresRole team/app",
+        "PostgresRole team/elementum",
+    )
 
 
 def test_a_change_has_those_looked_at_that_it_concerns() -> None:

@@ -87,7 +87,7 @@ async def test_what_is_observed_can_be_scraped() -> None:
     }
     assert samples["lakebase_operator_passes_total", "Success"] == 1
     assert samples["lakebase_operator_queue_depth",] == 1
-    assert samples["lakebase_operator_queue_oldest_seconds",] == pytest.approx(2.95)
+    assert samples["lakebase_operator_queue_oldest_seconds",] == pytest.approx(3.0)
     assert samples["lakebase_operator_objects", "AccessGrant", "True"] == 1
     assert samples["lakebase_operator_connection_ready", "marketing", "team"] == 1
     assert ("lakebase_operator_connection_ready", "gone", "team") not in samples

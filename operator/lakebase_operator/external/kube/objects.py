@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from lakebase_operator.api import KINDS
-from lakebase_operator.api.base import API_VERSION, FINALIZER, GROUP, VERSION, ObjectMeta
+from lakebase_operator.api.base import API_VERSION, FINALIZER, GROUP, LABEL_WATCHED, VERSION, ObjectMeta
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError
 from lakebase_operator.external.kube.client import JSON_PATCH, MERGE_PATCH, KubeClient
@@ -51,6 +51,9 @@ class Secret:
     name: str
     resource_version: str
     values: Mapping[str, bytes] = field(repr=False)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    owners: frozenset[str] = frozenset()
+    """UIDs of the objects that it goes with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class ObjectEvent:
 
 
 FIELD_MANAGER = "lakebase-operator"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
 class KubeObjects:
@@ -253,7 +257,9 @@ class KubeObjects:
             raise InvalidError(
                 Reason.SECRET_NOT_FOUND, f"Secret {namespace}/{name} holds data that is not base64"
             ) from error
-        return Secret(namespace, name, version, values)
+        metadata = body["metadata"]
+        owners = frozenset(one["uid"] for one in metadata.get("ownerReferences") or ())
+        return Secret(namespace, name, version, values, metadata.get("annotations") or {}, owners)
 
     async def secret_version(self, namespace: str, name: str) -> str | None:
         """resourceVersion of a Secret, or None if there is none. Its data is not even sent."""
@@ -267,6 +273,67 @@ class KubeObjects:
         except Gone:
             return None
         return str(body["metadata"]["resourceVersion"])
+
+    async def apply_secret(
+        self,
+        kind: str,
+        owner: ObjectMeta,
+        name: str,
+        data: Mapping[str, bytes],
+        *,
+        secret_type: str,
+        annotations: Mapping[str, str],
+        version: str | None,
+    ) -> None:
+        """Make a Secret beside an object, which goes with it, or make it so again; keys of an earlier time go.
+
+        Parameters
+        ----------
+        kind, owner
+            The object that it belongs to.
+        secret_type
+            Its ``type``, which cannot be changed later.
+        version
+            The ``resourceVersion`` that it has; None: there is none yet.
+
+        Raises
+        ------
+        Conflict
+            It has been changed since.
+        KubeError, Forbidden
+            The API server did not take it.
+        """
+        metadata: dict[str, Any] = {
+            "name": name,
+            "labels": {LABEL_MANAGED_BY: FIELD_MANAGER, LABEL_WATCHED: "true"},
+            "annotations": dict(annotations),
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": kind,
+                    "name": owner.name,
+                    "uid": owner.uid,
+                    "controller": True,
+                }
+            ],
+        }
+        if version is not None:
+            metadata["resourceVersion"] = version
+        answer = await self._client.request(
+            "PATCH",
+            f"/api/v1/namespaces/{owner.namespace}/secrets/{name}",
+            operation="apply secrets",
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body={
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": secret_type,
+                "metadata": metadata,
+                "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+            },
+            content_type="application/apply-patch+yaml",
+        )
+        self._on_secret_read(owner.namespace, name, answer["metadata"]["resourceVersion"])
 
     async def apply_config_map(
         self, kind: str, owner: ObjectMeta, name: str, data: Mapping[str, bytes]

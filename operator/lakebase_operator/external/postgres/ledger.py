@@ -91,8 +91,10 @@ async def forget_roles(connection: Connection, owner: str, roles: Iterable[int])
 
 async def forget_connection(connection: Connection, owner: str) -> None:
     """Remove all that the ledger holds for a connection; its change log stays."""
-    for table in ("held", "roles", "snapshots"):
-        await connection.execute(
-            f"DELETE FROM lakebase_operator.{table} WHERE connection = %s",  # noqa: S608  # names from above
-            [owner],
-        )
+    cursor = await connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('lakebase_operator') AND relname = ANY(%s)",
+        [["held", "roles", "passwords", "snapshots"]],  # one that was made earlier may lack some
+    )
+    for row in await cursor.fetchall():
+        table = sql.Identifier("lakebase_operator", row["relname"])
+        await connection.execute(sql.SQL("DELETE FROM {} WHERE connection = %s").format(table), [owner])

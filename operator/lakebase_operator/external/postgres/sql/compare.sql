@@ -111,7 +111,8 @@ JOIN acl a USING (class, oid, part)
 JOIN named n USING (class, oid, part)
 LEFT JOIN public p USING (class, oid, part, privilege)
 LEFT JOIN mine y ON y.class = d.class AND y.oid = d.oid AND y.part = d.part AND y.privilege = rtrim(d.privilege, '*')
-LEFT JOIN mine t ON d.class = 'COLUMN' AND t.class = 'TABLE' AND t.oid = d.oid AND t.privilege = rtrim(d.privilege, '*')
+-- Its own grant option a column takes only from one on the column, or from the owner.
+LEFT JOIN mine t ON d.class = 'COLUMN' AND d.privilege NOT LIKE '%%*' AND t.class = 'TABLE' AND t.oid = d.oid AND t.privilege = rtrim(d.privilege, '*')
 WHERE m.grantees <> '{}'
 
 UNION ALL

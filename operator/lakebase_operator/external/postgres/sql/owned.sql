@@ -34,7 +34,12 @@ matched AS MATERIALIZED (
                                                           AND d.refclassid = 'pg_class'::regclass)))))
     UNION ALL
     -- f(integer, s.t) is one routine, f all its overloads.
-    SELECT r.id, p.oid, p.name, p.oid::regprocedure::text, p.owner, p.namespace
+    -- IN: else a procedure with the same types, some of them OUT, makes the name ambiguous.
+    SELECT r.id, p.oid, p.name,
+           format('%%I.%%I(%%s)', p.schema, p.name,
+                  (SELECT string_agg('IN ' || format_type(a.t, NULL), ', ' ORDER BY a.i)
+                   FROM pg_proc f, unnest(f.proargtypes) WITH ORDINALITY AS a(t, i) WHERE f.oid = p.oid)),
+           p.owner, p.namespace
     FROM rule r
     JOIN routine p ON p.schema = r.schema
     WHERE r.class = 'ROUTINE'

@@ -75,7 +75,7 @@ candidate AS MATERIALIZED (
     SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS class, c.oid, 0::bigint AS part, p.name AS schema,
            c.relname::text AS name, NULL::text AS detail, c.relkind AS kind,
            NOT c.relispartition AND NOT (p.name = 'public' AND c.relname = 'health_check') AND e.objid IS NULL AS patterned,
-           p.searched
+           p.searched AND NOT (p.name = 'public' AND c.relname = 'health_check') AS searched
     FROM pg_class c
     JOIN place p ON p.oid = c.relnamespace
     LEFT JOIN extension_member e ON e.classid = 'pg_class'::regclass AND e.objid = c.oid
@@ -109,7 +109,9 @@ candidate AS MATERIALIZED (
     FROM pg_namespace
     UNION ALL
     SELECT 'DATABASE', oid, 0, '', datname, NULL, NULL, NOT datistemplate AND datname <> 'postgres',
-           NOT datistemplate AND datname <> 'postgres' AND EXISTS (SELECT FROM scope WHERE schemas IS NULL)
+           -- Other databases may be another connection's, whose ledger is there.
+           datname = current_database() AND NOT datistemplate AND datname <> 'postgres'
+           AND EXISTS (SELECT FROM scope WHERE schemas IS NULL)
     FROM pg_database
     WHERE CASE WHEN %(home)s THEN datname <> ALL (%(others)s::text[]) ELSE datname = current_database() END
     UNION ALL
@@ -161,6 +163,7 @@ creator AS MATERIALIZED (
         FROM pg_roles o, pg_database d WHERE o.oid = n.nspowner AND d.datname = current_database()
         UNION SELECT relowner FROM pg_class WHERE relnamespace = n.oid
         UNION SELECT proowner FROM pg_proc WHERE pronamespace = n.oid
+        UNION SELECT typowner FROM pg_type WHERE typnamespace = n.oid
         UNION SELECT i.grantee FROM aclexplode(n.nspacl) AS i WHERE i.privilege_type = 'CREATE' AND i.grantee <> 0
     ) AS x
     JOIN pg_roles o ON o.oid = x.role
@@ -265,6 +268,9 @@ declared AS MATERIALIZED (
                 THEN ARRAY(SELECT unnest(c.grantees) EXCEPT SELECT unnest(f.grantees) ORDER BY 1)
                 -- Whoever makes something has it anyway: the defaults of a schema need not say so.
                 WHEN w.class LIKE 'DEFAULT %%' AND w.part <> 0 THEN array_remove(c.grantees, w.oid)
+                -- Neither need the columns of whoever owns the table.
+                WHEN w.class = 'COLUMN'
+                THEN array_remove(c.grantees, (SELECT t.relowner FROM pg_class t WHERE t.oid = w.oid))
                 ELSE c.grantees END AS grantees
     FROM want w
     JOIN combination c USING (rules)
@@ -417,7 +423,10 @@ claim_by_row AS MATERIALIZED (
     FROM ledger l
     JOIN acl a USING (class, oid, part)
     LEFT JOIN entry e USING (class, oid, part, privilege, grantor)
-    CROSS JOIN LATERAL (SELECT CASE WHEN e.owner IS NOT NULL THEN l.grantor ELSE a.owner END AS grantor) AS found
+    CROSS JOIN LATERAL (SELECT CASE WHEN e.owner IS NOT NULL THEN l.grantor
+             -- A former owner stands in the ACL no more; anybody who does has simply revoked it.
+             WHEN EXISTS (SELECT FROM aclexplode(a.acl) AS x WHERE l.grantor IN (x.grantor, x.grantee)) THEN l.grantor
+             ELSE a.owner END AS grantor) AS found
     LEFT JOIN declared d USING (class, oid, part, privilege)
     LEFT JOIN elsewhere w USING (class, oid, part, privilege)
 ),

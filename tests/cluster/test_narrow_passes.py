@@ -1,0 +1,71 @@
+"""A change of one AccessGrant costs a look at its roles, and is carried out as if everything had been looked at."""
+
+import pytest
+
+from tests.cluster.kube import Namespace
+from tests.cluster.lab import Lab
+from tests.cluster.manifests import grant, role
+from tests.cluster.operators import Operators
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CONNECTION, READERS = "LakebaseConnection/marketing", "AccessGrant/readers"
+
+
+async def test_an_edit_looks_at_the_roles_that_it_concerns_and_leaves_the_rest_to_the_next_comparison(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    other = f"writers_{sales.name}"
+    await there.apply(role("writers", roleName=other), grant("writers", other, database=sales.name))
+    await there.ready("AccessGrant/writers")
+    await sales.take(other)
+    await there.spec(READERS, access="Write")
+    await there.ready(READERS)
+    assert await sales.may(sales.analysts, "INSERT")
+    assert not await sales.may(other, "SELECT"), "nobody looked"
+    await there.annotate(CONNECTION, sync_now="please")
+
+    async def repaired() -> bool:
+        return await sales.may(other, "SELECT")
+
+    await there.true("the comparison of everything finds it", repaired)
+    assert (await there.status(CONNECTION))["grants"] == 2
+
+
+async def test_what_another_access_grant_gives_to_the_same_role_stays(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    await there.apply(grant("more", sales.analysts, database=sales.name, privileges=["SELECT", "INSERT"]))
+    await there.ready("AccessGrant/more")
+    await there.delete("AccessGrant/more")
+    await there.gone("AccessGrant/more")
+    assert await sales.may(sales.analysts, "SELECT")
+    assert not await sales.may(sales.analysts, "INSERT")
+    await there.spec(READERS, objects=[{"tables": {"schema": "sales", "names": ["items"]}}])
+    await there.ready(READERS)
+    assert await sales.may(sales.analysts, "SELECT", "sales.items")
+    assert not await sales.may(sales.analysts, "SELECT")
+
+
+async def test_another_role_of_the_same_name_is_noticed(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    other = f"other_{sales.name}"
+    await sales.run(f"CREATE ROLE {other}")
+    await there.apply(grant("other", other, database=sales.name))
+    await there.ready("AccessGrant/other")
+    await sales.run(f"ALTER ROLE {other} RENAME TO former_{other}")
+    await sales.run(f"CREATE ROLE {other}")
+    await there.spec(READERS, access="Write")  # has nothing to do with it
+    await there.ready(READERS)
+
+    async def granted() -> bool:
+        return await sales.may(other, "SELECT")
+
+    await there.true("the new role has what is declared for it", granted)
