@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= .sandbox
+# These parts have servers of their own, so that two processes can share the work.
+SPLIT := postgres
 TESTS ?= unit crds chart examples databricks simulator sandbox engine_cluster postgres cluster
 
 .DEFAULT_GOAL := help
@@ -38,7 +40,8 @@ sandbox-down: $(VENV)/.ready ## Stop what `make sandbox` started
 test: check setup ## Run every check (TESTS="unit postgres" for some parts)
 	@echo "Real PostgreSQL 16 and 18, a real API server, the simulator: some fifteen minutes on two cores"
 	@failed=""; for part in $(TESTS); do \
-		echo "== tests/$$part"; $(BIN)/python -m pytest tests/$$part || failed="$$failed $$part"; \
+		echo "== tests/$$part"; case " $(SPLIT) " in *" $$part "*) split="-n 2 --dist worksteal";; *) split="";; esac; \
+		$(BIN)/python -m pytest tests/$$part $$split || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
 check: lint ## What needs no server: lint, types, import contracts, generated files

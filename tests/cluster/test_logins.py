@@ -130,6 +130,36 @@ async def test_a_client_that_reads_the_secret_never_fails_while_passwords_are_re
     assert len(set(users)) == 2, "both logins were used"
 
 
+@pytest.mark.requirement("R-159")
+async def test_passwords_are_replaced_on_schedule_and_overdue_while_the_instance_is_stopped(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    await set_up(lab, there, password={"rotation": {"interval": "2s", "overlap": "1s"}})
+    await there.ready(APP)
+    seen = {(await published(lab, there))["password"]}
+
+    async def replaced_twice() -> bool:
+        seen.add((await published(lab, there))["password"])
+        return len(seen) >= 3
+
+    await there.true("two more passwords by schedule alone", replaced_twice)
+    await lab.simulator.set_state("native", "STOPPED")
+
+    def overdue(body: Body) -> bool:
+        found = condition_of(body, "CredentialFresh")
+        return found is not None and (found["status"], found["reason"]) == ("False", "RotationOverdue")
+
+    body = await there.until(APP, overdue)
+    assert body["status"]["password"]["nextRotation"]
+    await lab.simulator.set_state("native", "AVAILABLE")
+    await there.spec(APP, password={"rotation": {"interval": "1h"}})
+    (body,) = await there.ready(APP)
+    fresh = condition_of(body, "CredentialFresh")
+    assert fresh is not None
+    assert fresh["status"] == "True"
+
+
 @pytest.mark.requirement("R-109", "R-161")
 async def test_an_operator_that_is_killed_between_secret_and_server_loses_no_password(
     lab: Lab, there: Namespace, operators: Operators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -49,3 +49,22 @@ def test_the_api_server_refuses_what_a_login_cannot_be(
 @pytest.mark.parametrize("body", ACCEPTED)
 def test_the_api_server_takes_every_kind_of_login(objects: Objects, body: dict[str, Any]) -> None:
     objects.create(body, dry_run=True)
+
+
+def test_which_roles_log_in_and_where_it_is_published_cannot_be_changed(objects: Objects) -> None:
+    body = role(password={}, binding={"secretName": "shop"})
+    body["metadata"]["name"] = "shop"
+    objects.create(body)
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"password": {"logins": "One"}}, "which roles log in cannot be changed"),
+        ({"password": GIVEN}, "which roles log in cannot be changed"),
+        ({"binding": {"secretName": "other"}}, "is immutable"),
+        ({"binding": {"secretName": None}}, "secretName is immutable"),
+    ]
+    for change, message in changes:
+        with pytest.raises(Refused) as refusal:
+            objects.patch("PostgresRole", "shop", {"spec": change})
+        assert message in str(refusal.value)
+    objects.patch(
+        "PostgresRole", "shop", {"spec": {"password": {"logins": "Two", "rotation": {"interval": "1h"}}}}
+    )

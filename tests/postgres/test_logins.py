@@ -1,10 +1,12 @@
 """Logins with a password: made, published, replaced, suspended, dropped; and ended between any two steps."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from lakebase_operator.api import PostgresRole, Reason
 from lakebase_operator.external.kube.objects import Secret
@@ -139,6 +141,39 @@ async def test_a_lost_secret_and_a_role_that_was_made_anew_get_a_password_that_w
     await logins.sync(role)
     assert logins.published(role)["password"] == secret["password"]
     assert await logins.works(role.role_name, secret["password"])
+
+
+async def test_a_server_that_refuses_verifiers_is_told_in_its_own_words(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins, role = Logins(world), one(world)
+    refusal = sql.SQL(
+        "DO $$ BEGIN RAISE EXCEPTION 'Received HTTP code 400 from control plane: password entropy is too low'; END $$"
+    ).format()
+    monkeypatch.setattr("lakebase_operator.reconcilers.logins.alter_role", lambda *_: refusal)
+    saying = await logins.sync(role)
+    assert said(logins, role) == (STALLED, Reason.PASSWORD_REFUSED)
+    assert "entropy is too low" in saying.message
+    assert ".next" in logins.published(role)
+    monkeypatch.undo()
+    await logins.sync(role)
+    assert said(logins, role) == (READY, Reason.SUCCEEDED)
+
+
+@pytest.mark.parametrize("kind", ["One", "Two"])
+async def test_a_secret_that_somebody_has_edited_gets_a_password_that_works(world: World, kind: str) -> None:
+    logins, role = Logins(world), app(world, password={"logins": kind})
+    await logins.sync(role)
+    secret = logins.cluster.secrets[role.secret_name]
+    logins.cluster.secrets[role.secret_name] = replace(
+        secret, values={**secret.values, "password": b"edited"}
+    )
+    await logins.sync(role)
+    assert await logins.client(logins.cluster.secrets[role.secret_name].values)
+    stripped = replace(logins.cluster.secrets[role.secret_name], annotations={})
+    logins.cluster.secrets[role.secret_name] = stripped
+    await logins.sync(role)
+    assert await logins.client(logins.cluster.secrets[role.secret_name].values)
 
 
 # -- a password that is given ------------------------------------------------------------------------------------------

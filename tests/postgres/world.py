@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -119,11 +119,16 @@ class World:
     admin: psycopg.AsyncConnection[Any]
     """The bootstrap superuser."""
     tag: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    databases: list[str] = field(init=False)
+    """All that this test has made."""
     lock_timeout: float = 10.0
     on_open: Callable[[Connection], None] | None = None
     """Gets each session of the operator when it is opened."""
     remembered: dict[str, dict[str, Remembered]] = field(default_factory=dict, repr=False)
     """By owner: what the operator remembers from pass to pass."""
+
+    def __post_init__(self) -> None:
+        self.databases = [self.database]
 
     @property
     def version(self) -> int:
@@ -154,7 +159,9 @@ class World:
 
     async def another_database(self) -> str:
         """A further database of the same server."""
-        return await new_database(self.server, prepared=self.prepared, operator=self.operator)
+        name = await new_database(self.server, prepared=self.prepared, operator=self.operator)
+        self.databases.append(name)
+        return name
 
     @asynccontextmanager
     async def login(
@@ -419,4 +426,20 @@ async def new_world(
     database = await new_database(server, prepared=prepared, operator=operator)
     async with AsyncExitStack() as stack:
         admin = await stack.enter_async_context(await server.connect(database))
-        yield World(server, database, operator, prepared, stack, admin, lock_timeout=lock_timeout)
+        world = World(server, database, operator, prepared, stack, admin, lock_timeout=lock_timeout)
+        yield world
+    await forget(world)
+
+
+async def forget(world: World) -> None:
+    """Drop what a test has made: every pass reads all roles of the server, so that each test would slow down the next."""
+    async with await world.server.connect() as connection:
+        for database in world.databases:
+            await run(connection, "DROP DATABASE IF EXISTS {name} WITH (FORCE)", name=database)
+        cursor = await connection.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE %s", [f"%{world.tag}%"]
+        )
+        for (role,) in await cursor.fetchall():
+            # What another test's database still holds on to stays.
+            with suppress(psycopg.errors.DependentObjectsStillExist, psycopg.errors.UndefinedObject):
+                await run(connection, "DROP ROLE {name}", name=role)

@@ -9,7 +9,9 @@ A change has three steps, each of which may be the last one before the process e
 So every password that the server may have is in the Secret, and with two logins what is published always works.
 """
 
+import hashlib
 import json
+import re
 import secrets
 import string
 from collections.abc import Mapping, Sequence
@@ -110,8 +112,11 @@ class Held:
         """From the Secret's data and annotations. What cannot be read is as if it were not there: it is made anew."""
         current = None
         if values.keys() >= {"username", "password"}:
-            revision = annotations.get(ANNOTATION_REVISION, "")
-            current = LoginCredential(_text(values["username"]), revision, _text(values["password"]))
+            revision, password = annotations.get(ANNOTATION_REVISION, ""), _text(values["password"])
+            if is_revision_of(
+                revision, password
+            ):  # else somebody has edited the Secret, and this is not what the server has
+                current = LoginCredential(_text(values["username"]), revision, password)
         return cls(
             current,
             _moment(annotations.get(ANNOTATION_SET_AT)),
@@ -169,7 +174,7 @@ def coming_credential(
             return coming
         if current is not None and current.password == given and current.username in names:
             return None
-        return LoginCredential(names[0], _revision(), given)
+        return LoginCredential(names[0], new_revision(given), given)
     if coming is not None and coming.username in names:
         return coming
     if current is None or current.username not in names:
@@ -208,12 +213,23 @@ def is_due(held: Held, password: Password, now: datetime) -> bool:
 
 
 def _generated(username: str, password: Password) -> LoginCredential:
-    length = password.generate.length if password.generate else 32
-    return LoginCredential(username, _revision(), generate_password(length))
+    text = generate_password(password.generate.length if password.generate else 32)
+    return LoginCredential(username, new_revision(text), text)
 
 
-def _revision() -> str:
-    return secrets.token_hex(8)
+def new_revision(password: str, salt: str | None = None) -> str:
+    """A name for a password, by which it can be recognised; it tells no more than the verifier that the server has."""
+    salt = salt or secrets.token_hex(8)
+    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), bytes.fromhex(salt), 4096)
+    return f"{salt}.{digest.hex()[:32]}"
+
+
+def is_revision_of(revision: str, password: str) -> bool:
+    """Whether this is the password that a revision was made for."""
+    salt, _, digest = revision.partition(".")
+    if not re.fullmatch("[0-9a-f]{16}", salt) or not digest:
+        return False
+    return secrets.compare_digest(new_revision(password, salt), revision)
 
 
 def _coming(data: bytes | None) -> LoginCredential | None:

@@ -45,6 +45,8 @@ from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
 from lakebase_operator.reconcilers.telling import Telling, deviations, is_connect, same_place
 
 MAX_LOGGED_RESOURCES = 20
+LOCKING_GRANTS_SINCE = 18
+"""Major version since which GRANT locks the relation, not only its row in the catalog."""
 MAX_ROUNDS = 4
 """How often the rest of a plan is tried in one transaction, as long as each time something came of it."""
 
@@ -297,7 +299,13 @@ class GrantsStep:
         if self.policy.drift is DriftAction.REPORT:
             wanted = tuple(left for difference in wanted if (left := _without_drift(difference)) is not None)
         wanted, refused = within_acl_limit(wanted)
-        steps = plan(wanted, self.roles.actors, self.roles.name_of, superuser=self.preflight.superuser)
+        steps = plan(
+            wanted,
+            self.roles.actors,
+            self.roles.name_of,
+            superuser=self.preflight.superuser,
+            sequences_first=self.preflight.major_version < LOCKING_GRANTS_SINCE,
+        )
         impossible = set(steps.impossible)
         possible = tuple(one for one in wanted if one not in impossible)
         steps = keep_columns(steps, possible, comparison.columns, self.roles.name_of)

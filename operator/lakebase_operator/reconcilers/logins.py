@@ -32,8 +32,9 @@ from lakebase_operator.domain.passwords import (
 from lakebase_operator.domain.role_settings import settings_change
 from lakebase_operator.domain.role_statements import alter_role, create_role, grant_membership, role_options
 from lakebase_operator.domain.roles import RoleState, Step, alteration, declared_options
-from lakebase_operator.domain.status import condition
-from lakebase_operator.external.kube.objects import Secret
+from lakebase_operator.domain.status import Condition, condition
+from lakebase_operator.engine.catalog import key_of
+from lakebase_operator.external.kube.objects import ObjectEvent, Secret
 from lakebase_operator.external.postgres.grants import create_ledger, log_changes
 from lakebase_operator.external.postgres.logins import (
     Given,
@@ -44,6 +45,7 @@ from lakebase_operator.external.postgres.logins import (
     scram_verifier,
 )
 from lakebase_operator.external.postgres.session import SSL_MODES, Connection, Server
+from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.known_roles import Roles
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.role_changes import conclude
@@ -155,9 +157,14 @@ class LoginsStep:
             self.hide(coming.password)
             secret = await self._publish(role, secret, held)
             await self._give(role, coming)
+            if held.current is not None and not self.dry:
+                message = f'"{coming.username}" logs in with a new password from now on.'
+                event = ObjectEvent("Normal", Reason.PASSWORD_FRESH, message, action="Rotate")
+                self.report.event(role, event)
             held = Held(coming, self.now, None, held.handled)
-        elif held.current is not None:
+        else:
             await self._give(role, held.current)
+            held = replace(held, set_at=held.set_at or self.now)
         await self._publish(role, secret, held)
         until = await self._retire(role, password, held, names)
         if not self.dry:
@@ -303,8 +310,9 @@ class LoginsStep:
             return secret
         namespace, name = role.metadata.namespace, role.secret_name
         if self.dry:
-            note = f"-- write Secret {namespace}/{name}"
-            self.statements.executed.append((self._resource(role, generation=True), note, PLANNED))
+            entry = (self._resource(role, generation=True), f"-- write Secret {namespace}/{name}", PLANNED)
+            if entry not in self.statements.executed:
+                self.statements.executed.append(entry)
             return secret
         await self.secrets.apply_secret(
             role.kind_name,
@@ -377,8 +385,8 @@ class LoginsStep:
         """Where it is published, its age, and when it is due."""
         if held.current is None or held.set_at is None:
             return
-        due, now = next_rotation(held.set_at, password), self.now
-        if due is not None and due > now:
+        due = next_rotation(held.set_at, password)
+        if due is not None and due > self.now:
             self.deadlines.append(due)
         self.report.fields(
             role,
@@ -393,23 +401,42 @@ class LoginsStep:
                 },
             },
         )
-        overdue = due is not None and due <= now
-        message = (
-            f"The password has been the same since {_rfc3339(held.set_at)}; it was due at {_rfc3339(due)}."
-            if overdue
-            else ""
-        )
-        if overdue and password.from_ is not None:
-            message += f' Change it in the Secret "{password.from_.name}".'
-        elif overdue and role.spec.suspend:
-            message += " It is replaced when spec.suspend ends."
-        reason = Reason.ROTATION_OVERDUE if overdue else Reason.PASSWORD_FRESH
-        self.report.fact(role, condition("CredentialFresh", not overdue, reason, message))
+        self.report.fact(role, freshness(role, held.set_at, due, self.now))
 
     def _resource(self, role: PostgresRole, *, generation: bool = False) -> str:
         meta = role.metadata
         name = f"{role.kind_name}/{meta.namespace}/{meta.name}"
         return f"{name}@{meta.generation}" if generation else name
+
+
+def freshness(role: PostgresRole, set_at: datetime, due: datetime | None, now: datetime) -> Condition:
+    """The condition ``CredentialFresh``."""
+    if due is None or due > now:
+        return condition("CredentialFresh", True, Reason.PASSWORD_FRESH)
+    message = f"The password has been the same since {_rfc3339(set_at)}; it was due at {_rfc3339(due)}."
+    given = role.spec.password.from_ if role.spec.password is not None else None
+    if given is not None:
+        message += f' Change it in the Secret "{given.name}".'
+    elif role.spec.suspend:
+        message += " It is replaced when spec.suspend ends."
+    return condition("CredentialFresh", False, Reason.ROTATION_OVERDUE, message)
+
+
+def tell_overdue(context: Context) -> None:
+    """Of passwords that are due and that this pass could not come to, since the database is out of reach."""
+    now = context.services.clock.now()
+    for saying in context.report.said():
+        role = saying.subject
+        if (
+            not isinstance(role, PostgresRole)
+            or role.spec.password is None
+            or "CredentialFresh" in saying.facts
+        ):
+            continue
+        known = context.services.catalog.status(key_of(role)).get("password") or {}
+        if "nextRotation" in known:
+            set_at, due = (datetime.fromisoformat(known[name]) for name in ("setAt", "nextRotation"))
+            context.report.fact(role, freshness(role, set_at, due, now))
 
 
 def _login_spec(role: PostgresRole) -> PostgresRoleSpec:

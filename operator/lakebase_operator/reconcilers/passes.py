@@ -33,6 +33,7 @@ from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.databases import Databases
 from lakebase_operator.reconcilers.deletion import Leaving
 from lakebase_operator.reconcilers.instance_ref import resolved
+from lakebase_operator.reconcilers.logins import tell_overdue
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.timing import observed
 from lakebase_operator.reconcilers.view import Dependent, is_deleting, is_finalized
@@ -54,6 +55,7 @@ async def run(context: Context, logins: Logins) -> Outcome:
     """
     outcome = await _run(context, logins)
     gates.tell_broken_that_stay(context)
+    tell_overdue(context)
     if context.view.connection is not None:
         ending.count_pending(context, context.view.connection)
     return outcome

@@ -1,6 +1,7 @@
 """All metrics, and the observer that feeds them. Labels are bounded: kinds, verbs, outcomes; names only of connections."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -9,7 +10,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from lakebase_operator import __version__
-from lakebase_operator.engine.catalog import Catalog
+from lakebase_operator.api import PostgresRole
+from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.queue import WorkQueue
 
@@ -157,3 +159,38 @@ class _State(Collector):
         for (kind, ready), count in sorted(self._catalog.readiness().items()):
             objects.add_metric([kind, ready], count)
         yield objects
+        yield from self._passwords()
+
+    def _passwords(self) -> Iterator[Metric]:
+        """Of each connection: the oldest password, the next change, and how many are overdue."""
+        labels, now = ("namespace", "connection"), datetime.now(UTC).timestamp()
+        age = GaugeMetricFamily(
+            f"{PREFIX}_password_age_seconds", "Age of a connection's oldest password.", labels=labels
+        )
+        following = GaugeMetricFamily(
+            f"{PREFIX}_password_next_rotation_timestamp_seconds",
+            "When the next password of a connection is due to be replaced, in seconds since 1970.",
+            labels=labels,
+        )
+        overdue = GaugeMetricFamily(
+            f"{PREFIX}_passwords_overdue",
+            "Passwords of a connection that are older than their rotation asks for.",
+            labels=labels,
+        )
+        set_at: dict[tuple[str, str], list[float]] = {}
+        due: dict[tuple[str, str], list[float]] = {}
+        for role in self._catalog.of_kind(PostgresRole):
+            if role.spec.password is None:
+                continue
+            reference = role.spec.connection_ref
+            connection = (reference.namespace or role.metadata.namespace, reference.name)
+            known = self._catalog.status(key_of(role)).get("password") or {}
+            for name, found in (("setAt", set_at), ("nextRotation", due)):
+                if name in known:
+                    found.setdefault(connection, []).append(datetime.fromisoformat(known[name]).timestamp())
+        for connection, moments in sorted(set_at.items()):
+            age.add_metric(connection, now - min(moments))
+            overdue.add_metric(connection, sum(one <= now for one in due.get(connection, ())))
+        for connection, moments in sorted(due.items()):
+            following.add_metric(connection, min(moments))
+        yield from (age, following, overdue)

@@ -220,7 +220,11 @@ def test_the_operator_writes_no_condition_that_the_reference_does_not_list() -> 
         "mapping": "UserMapping",
         "grant": "AccessGrant",
     }
-    own = {"instance_description": "LakebaseInstance", "database_catalog": "DatabaseCatalog"}
+    own = {
+        "instance_description": "LakebaseInstance",
+        "database_catalog": "DatabaseCatalog",
+        "logins": "PostgresRole",
+    }
     written: set[tuple[str, str]] = set()
     for path in (ROOT / "operator/lakebase_operator/reconcilers").glob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):

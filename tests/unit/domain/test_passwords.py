@@ -15,8 +15,10 @@ from lakebase_operator.domain.passwords import (
     coming_credential,
     declared_login,
     generate_password,
+    is_revision_of,
     login_names,
     logins_of,
+    new_revision,
     next_rotation,
     weakness,
 )
@@ -155,11 +157,27 @@ def test_a_given_password_is_taken_up_when_it_changes() -> None:
 
 
 def test_what_the_secret_holds_is_read_back() -> None:
-    have = held(DAY, coming=LoginCredential("app_2", "r2", "p2"), handled="now")
+    begun = LoginCredential("app_2", "r2", "p2")
+    have = Held(LoginCredential("app_1", new_revision("p1"), "p1"), NOW - DAY, begun, "now")
     values = {"username": b"app_1", "password": b"p1", **have.coming_data()}
     assert Held.read(values, have.annotations()) == have
     assert Held.read({}, {}) == Held()
     assert Held.read({".next": b"{}"}, {"lakebase.dev/set-at": "soon"}) == Held()
+
+
+def test_a_password_that_somebody_has_put_into_the_secret_is_not_taken_for_the_servers() -> None:
+    annotations = Held(LoginCredential("app_1", new_revision("p1"), "p1"), NOW).annotations()
+    edited = Held.read({"username": b"app_1", "password": b"edited"}, annotations)
+    assert edited.current is None
+    assert coming(edited, password()) is not None
+
+
+def test_a_revision_is_that_of_one_password_and_tells_nothing_of_it() -> None:
+    revision = new_revision("p1")
+    assert is_revision_of(revision, "p1")
+    assert not is_revision_of(revision, "p2")
+    assert new_revision("p1") != revision
+    assert not any(is_revision_of(text, "p1") for text in ("", ".", "zz.00", revision[:16]))
 
 
 @pytest.mark.requirement("R-89", "R-162")

@@ -1,5 +1,7 @@
 """Probes and metrics over HTTP."""
 
+from datetime import UTC, datetime
+
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,7 +13,7 @@ from lakebase_operator.engine.queue import WorkQueue
 from lakebase_operator.runtime.metrics import Metrics
 from lakebase_operator.runtime.probes import Probes
 from tests.manual_clock import ManualClock
-from tests.unit.engine.bodies import grant
+from tests.unit.engine.bodies import grant, role
 
 
 async def fetch(port: int, path: str) -> tuple[int, str]:
@@ -105,6 +107,35 @@ async def test_what_is_observed_can_be_scraped() -> None:
         == 1
     )
     assert any(name == "process_resident_memory_bytes" for name, *_ in samples)
+
+
+@pytest.mark.requirement("R-159")
+def test_the_age_of_passwords_and_the_next_change_can_be_scraped() -> None:
+    catalog = Catalog()
+    queue: WorkQueue[ConnectionKey] = WorkQueue(ManualClock())
+    objects: WorkQueue[ObjectKey] = WorkQueue(ManualClock())
+    spec = {"connectionRef": {"name": "marketing"}, "password": {}}
+    for name, set_at, due in (
+        ("old", "2026-01-01T00:00:00Z", "2026-04-01T00:00:00Z"),
+        ("new", "2126-01-01T00:00:00Z", "2126-04-01T00:00:00Z"),
+    ):
+        catalog.upsert(
+            "PostgresRole",
+            role(name, spec=spec, status={"password": {"login": name, "setAt": set_at, "nextRotation": due}}),
+        )
+    catalog.upsert("PostgresRole", role("group"))
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(Metrics(catalog, queue, objects).exposition().decode())
+        for sample in family.samples
+        if sample.labels == {"namespace": "team", "connection": "marketing"}
+    }
+    set_at = datetime(2026, 1, 1, tzinfo=UTC)
+    age = (datetime.now(UTC) - set_at).total_seconds()
+    assert samples["lakebase_operator_password_age_seconds"] == pytest.approx(age, abs=60)
+    due = datetime(2026, 4, 1, tzinfo=UTC).timestamp()
+    assert samples["lakebase_operator_password_next_rotation_timestamp_seconds"] == due
+    assert samples["lakebase_operator_passwords_overdue"] == (1 if due < datetime.now(UTC).timestamp() else 0)
 
 
 def test_every_metric_is_explained() -> None:

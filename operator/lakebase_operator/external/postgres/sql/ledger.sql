@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS lakebase_operator.roles (
 ALTER TABLE lakebase_operator.roles ADD COLUMN IF NOT EXISTS database_settings jsonb NOT NULL DEFAULT '{}';
 ALTER TABLE lakebase_operator.roles ADD COLUMN IF NOT EXISTS commented boolean NOT NULL DEFAULT false;
 
--- Passwords that were set (in the home database only): which one, never the password. resource: without its generation.
+-- Passwords that were set (in the home database only): by a salted digest. resource: without its generation.
 CREATE TABLE IF NOT EXISTS lakebase_operator.passwords (
     connection text NOT NULL,
     role       oid  NOT NULL,
