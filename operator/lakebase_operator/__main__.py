@@ -1,10 +1,13 @@
-"""The command line: ``lakebase-operator run``, ``lakebase-operator plan``."""
+"""The command line: ``lakebase-operator run``, ``plan``, ``access``."""
 
 import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from pydantic import ValidationError
@@ -38,6 +41,32 @@ def run() -> None:
     sys.exit(_run(settings))
 
 
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Where the database is and who logs in, as libpq's environment variables say it."""
+    for option in (
+        click.option(
+            "--sslrootcert",
+            envvar="PGSSLROOTCERT",
+            help="File with the certificates to trust. [PGSSLROOTCERT]",
+        ),
+        click.option(
+            "--sslmode",
+            envvar="PGSSLMODE",
+            default="verify-full",
+            show_default=True,
+            type=click.Choice(["require", "verify-ca", "verify-full"]),
+            help="TLS; it cannot be switched off. [PGSSLMODE]",
+        ),
+        click.option(
+            "--user", envvar="PGUSER", required=True, help="A role; its password is PGPASSWORD. [PGUSER]"
+        ),
+        click.option("--port", envvar="PGPORT", default=5432, show_default=True, help="Its port. [PGPORT]"),
+        click.option("--host", envvar="PGHOST", required=True, help="Host of the database. [PGHOST]"),
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.option(
     "-f",
@@ -49,49 +78,59 @@ def run() -> None:
 )
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of objects that name none.")
 @click.option("--connection", help="The LakebaseConnection, if the manifests have several.")
-@click.option("--host", envvar="PGHOST", required=True, help="Host of the database. [PGHOST]")
-@click.option("--port", envvar="PGPORT", default=5432, show_default=True, help="Its port. [PGPORT]")
-@click.option(
-    "--user", envvar="PGUSER", required=True, help="The operator's role; its password is PGPASSWORD. [PGUSER]"
-)
-@click.option(
-    "--sslmode",
-    envvar="PGSSLMODE",
-    default="verify-full",
-    show_default=True,
-    type=click.Choice(["require", "verify-ca", "verify-full"]),
-    help="TLS; it cannot be switched off. [PGSSLMODE]",
-)
-@click.option(
-    "--sslrootcert", envvar="PGSSLROOTCERT", help="File with the certificates to trust. [PGSSLROOTCERT]"
-)
-def plan(
-    path: Path, namespace: str, connection: str | None, host: str, port: int, user: str, sslmode: str,
-    sslrootcert: str | None,
-) -> None:  # fmt: skip
+@server_options
+def plan(path: Path, namespace: str, connection: str | None, **server: Any) -> None:
     """Print what manifests would change in a database. Changes nothing.
 
-    Exit codes: 0, nothing would change; 2, something would; 1, it could not be found out, or a declaration cannot be
-    carried out.
+    Log in as the operator's role. Exit codes: 0, nothing would change; 2, something would; 1, it could not be found out, or
+    a declaration cannot be carried out.
     """
-    from lakebase_operator.domain.errors import LakebaseError  # noqa: PLC0415
-    from lakebase_operator.external.postgres.session import SSL_MODES  # noqa: PLC0415
     from lakebase_operator.runtime import offline  # noqa: PLC0415
 
-    tls = {libpq: mode for mode, libpq in SSL_MODES.items()}[sslmode]
-    target = offline.Target(host, port, user, offline.password(), tls, sslrootcert)
-    try:
+    with _told():
         catalog = offline.read_manifests(path, namespace)
-        planned = offline.plan(catalog, offline.choose(catalog, connection), target)
-    except offline.ManifestError as error:
-        raise click.ClickException(str(error)) from error
-    except LakebaseError as error:
-        raise click.ClickException(f"{error.reason.value}: {error.message}") from error
+        planned = offline.plan(catalog, offline.choose(catalog, connection), offline.target(**server))
     for finding in planned.findings:
         click.secho(f"{finding.key}: {finding.reason.value}: {finding.message}", err=True, fg="yellow")
     click.echo(planned.plan.text(), nl=False)
     stalled = any(finding.verdict is Verdict.STALLED for finding in planned.findings)
     sys.exit(1 if stalled else 2 if planned.plan else 0)
+
+
+@main.command()
+@click.option("--database", envvar="PGDATABASE", required=True, help="The database. [PGDATABASE]")
+@click.option("--role", "roles", multiple=True, help="Only of these roles; by default of all that log in.")
+@click.option("--schema", "schemas", multiple=True, help="Only in these schemas.")
+@click.option("-o", "--output", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@server_options
+def access(
+    database: str, roles: tuple[str, ...], schemas: tuple[str, ...], output: str, **server: Any
+) -> None:
+    """Print who can do what in a database in the end, and by which way. Changes nothing.
+
+    Counts what is granted, owned, held through PUBLIC, memberships and predefined roles, and tells of views and functions
+    that may lend their owners' rights.
+    """
+    from lakebase_operator.runtime import access_report, offline  # noqa: PLC0415
+
+    with _told():
+        rows = access_report.report(offline.target(**server), database, roles or None, schemas or None)
+    write = access_report.write_csv if output == "csv" else access_report.write_json
+    write(rows, click.get_text_stream("stdout"))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Failures that a person can do something about are one line, not a trace."""
+    from lakebase_operator.domain.errors import LakebaseError  # noqa: PLC0415
+    from lakebase_operator.runtime.offline import ManifestError  # noqa: PLC0415
+
+    try:
+        yield
+    except ManifestError as error:
+        raise click.ClickException(str(error)) from error
+    except LakebaseError as error:
+        raise click.ClickException(f"{error.reason.value}: {error.message}") from error
 
 
 def _run(settings: Settings) -> int:

@@ -84,7 +84,7 @@ async def test_a_grant_that_breaks_keeps_its_access_and_is_let_go_when_it_is_del
     await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
     await there.ready("AccessGrant/writers")
     broken = grant("readers", sales.analysts, database=sales.name)
-    broken["spec"]["objects"] = "everything"
+    broken["spec"]["subjects"] = "everybody"
     await put_up(there, broken)
     await there.reason(READERS, "InvalidSpec")
     assert await sales.may(sales.analysts, "SELECT")
@@ -121,7 +121,7 @@ async def test_a_broken_grant_that_cannot_be_cleaned_up_says_so_until_it_can(
     sales = await lab.settled(there, target="provisioned")
     await lab.simulator.set_state("provisioned", "STOPPED")
     broken = grant("readers", sales.analysts, database=sales.name)
-    broken["spec"]["objects"] = "everything"
+    broken["spec"]["subjects"] = "everybody"
     await put_up(there, broken)
     await there.reason(READERS, "InvalidSpec")
     await there.delete(READERS)
@@ -157,7 +157,7 @@ async def test_a_broken_grant_without_a_connection_goes_when_it_is_deleted(
     await operators.start()
     sales = await lab.settled(there)
     broken = grant("readers", sales.analysts, database=sales.name)
-    broken["spec"]["objects"] = "everything"
+    broken["spec"]["subjects"] = "everybody"
     await put_up(there, broken)
     await there.reason(READERS, "InvalidSpec")
     await there.delete(CONNECTION)

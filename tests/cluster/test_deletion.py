@@ -111,6 +111,7 @@ async def test_a_stopped_database_keeps_the_object_and_says_why(
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Revoke"])
+@pytest.mark.requirement("R-196")
 async def test_the_deletion_policy_of_a_connection_decides_about_its_grants(
     lab: Lab, there: Namespace, operators: Operators, policy: str, watcher: Watcher
 ) -> None:

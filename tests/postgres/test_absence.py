@@ -407,7 +407,7 @@ async def test_what_was_granted_on_is_told_when_its_source_is_to_be_absent(plain
 # -- conflicts -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("R-191", "R-192")
+@pytest.mark.requirement("R-191", "R-192", "R-193")
 async def test_of_present_and_absent_absent_holds_and_both_say_so(plain_world: World) -> None:
     world = plain_world
     role, other, owner = await world.role("role"), await world.role("other"), await world.owned_role("owner")

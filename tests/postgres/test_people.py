@@ -159,7 +159,7 @@ async def test_a_manual_mapping_wins_over_the_same_name_and_over_not_found(world
     assert await world.acl("sales.orders", manual) == {"SELECT"}
 
 
-@pytest.mark.requirement("R-215")
+@pytest.mark.requirement("R-215", "R-194")
 async def test_a_changed_mapping_moves_the_access_and_leaves_what_others_give_the_old_role(
     world: World,
 ) -> None:

@@ -365,6 +365,7 @@ async def test_tables_that_come_to_match_later_are_granted(world: World) -> None
     assert await world.allowed(role, "SELECT * FROM sales.orders")
 
 
+@pytest.mark.requirement("R-195")
 async def test_without_new_objects_only_what_was_there_first_is_granted(world: World) -> None:
     role = await world.role("role")
     await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.first (id int)")

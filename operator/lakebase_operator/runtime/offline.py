@@ -19,7 +19,7 @@ from lakebase_operator.engine.clock import SystemClock
 from lakebase_operator.engine.keys import ConnectionKey
 from lakebase_operator.engine.observer import NullObserver
 from lakebase_operator.external.postgres.errors import query_error
-from lakebase_operator.external.postgres.session import Server, Timeouts
+from lakebase_operator.external.postgres.session import SSL_MODES, Server, Timeouts
 from lakebase_operator.reconcilers.access import Access, PasswordLogin
 from lakebase_operator.reconcilers.planning import Planned, look
 
@@ -135,19 +135,24 @@ def plan(catalog: Catalog, connection: LakebaseConnection, target: Target) -> Pl
 
 async def _plan(catalog: Catalog, connection: LakebaseConnection, target: Target) -> Planned:
     meta = connection.metadata
-    server = Server(target.host, target.port, target.tls, target.ca_file, Timeouts())
-    access = Access(
-        PasswordLogin(target.user, target.password, target.host),
-        server,
-        Instance(InstanceState.AVAILABLE, target.host),
-        NullObserver(),
-    )
+    access = access_to(target)
     try:
         return await look(catalog, ConnectionKey(meta.namespace, meta.name), access, SystemClock())
     except psycopg.Error as error:
         raise query_error(error, doing="reading the database") from error
 
 
-def password() -> str:
-    """Only from the environment, where no process list shows it."""
-    return os.environ.get("PGPASSWORD", "")
+def access_to(target: Target) -> Access:
+    """A way into the server with a password."""
+    return Access(
+        PasswordLogin(target.user, target.password, target.host),
+        Server(target.host, target.port, target.tls, target.ca_file, Timeouts()),
+        Instance(InstanceState.AVAILABLE, target.host),
+        NullObserver(),
+    )
+
+
+def target(*, host: str, port: int, user: str, sslmode: str, sslrootcert: str | None) -> Target:
+    """The server that the command line names. The password comes from the environment, where no process list shows it."""
+    tls = {libpq: mode for mode, libpq in SSL_MODES.items()}[sslmode]
+    return Target(host, port, user, os.environ.get("PGPASSWORD", ""), tls, sslrootcert)
