@@ -43,7 +43,7 @@ def run() -> None:
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
     """Where the database is and who logs in, as libpq's environment variables say it."""
-    for option in (
+    options: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
         click.option(
             "--sslrootcert",
             envvar="PGSSLROOTCERT",
@@ -62,7 +62,8 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--port", envvar="PGPORT", default=5432, show_default=True, help="Its port. [PGPORT]"),
         click.option("--host", envvar="PGHOST", required=True, help="Host of the database. [PGHOST]"),
-    ):
+    )
+    for option in options:
         command = option(command)
     return command
 
@@ -116,7 +117,7 @@ def access(
     with _told():
         rows = access_report.report(offline.target(**server), database, roles or None, schemas or None)
     write = access_report.write_csv if output == "csv" else access_report.write_json
-    write(rows, click.get_text_stream("stdout"))
+    write(rows, sys.stdout)
 
 
 @contextmanager
