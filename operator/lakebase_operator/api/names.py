@@ -6,16 +6,17 @@ short silently by the server. Both are refused before any SQL is composed.
 
 import re
 
+_SYSTEM_ROLES = "authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*"
+
+SYSTEM_ROLE = re.compile(rf"^({_SYSTEM_ROLES})$", re.IGNORECASE)
+"""Roles that belong to PostgreSQL or to Lakebase."""
+
 RESERVED_ROLE = re.compile(
-    r"^(public|none|current_user|current_role|session_user|user|authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$",
-    re.IGNORECASE,
+    rf"^(public|none|current_user|current_role|session_user|user|{_SYSTEM_ROLES})$", re.IGNORECASE
 )
 """Role names that are never created, altered or granted to."""
 
-RESERVED_ROLE_CEL = (
-    "!self.lowerAscii().matches('^(public|none|current_user|current_role|session_user|user|authenticator|"
-    "cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$')"
-)
+RESERVED_ROLE_CEL = f"!self.lowerAscii().matches('{RESERVED_ROLE.pattern}')"
 """The same rule for the API server."""
 
 RESERVED_OBJECT_NAME_CEL = "!(self.metadata.name in ['public', 'none', 'user', 'authenticator']) && !self.metadata.name.startsWith('neon')"
@@ -26,9 +27,7 @@ SYSTEM_SCHEMA = re.compile(
 )
 """Schemas that belong to PostgreSQL, to Lakebase or to this operator."""
 
-SYSTEM_SCHEMA_CEL = (
-    "!self.matches('^(pg_.*|information_schema|neon|neon_.*|__db_system|databricks_auth|lakebase_operator)$')"
-)
+SYSTEM_SCHEMA_CEL = f"!self.matches('{SYSTEM_SCHEMA.pattern}')"
 
 RESERVED_CONNECTION_NAMES = (
     "data", "connection", "object", "crawl", "search", "settings", "metadata", "permission", "sync", "bulk", "upgrade",

@@ -10,8 +10,8 @@ from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.reconcilers import ending, passes
 from lakebase_operator.reconcilers.access import Logins
 from lakebase_operator.reconcilers.context import Context, SessionLostError, TooNarrowError
-from lakebase_operator.reconcilers.deletion import let_go
 from lakebase_operator.reconcilers.known import Known
+from lakebase_operator.reconcilers.leaving import let_all_go
 from lakebase_operator.reconcilers.memory import Memory
 from lakebase_operator.reconcilers.people import MappingResults
 from lakebase_operator.reconcilers.services import Services
@@ -65,7 +65,7 @@ class ConnectionReconciler:
         try:
             await write(self._services, context.report)
         finally:  # a status that cannot be written holds nobody back
-            await let_go(self._services, context.leaving)
+            await let_all_go(self._services, context.leaving)
         if view.connection is None:
             self._memories.pop(key, None)
             await memory.home.close()

@@ -10,8 +10,8 @@ from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.engine.catalog import key_of
 from lakebase_operator.engine.keys import ObjectKey
-from lakebase_operator.reconcilers.deletion import Leaving
 from lakebase_operator.reconcilers.known import Known
+from lakebase_operator.reconcilers.leaving import Leaving
 from lakebase_operator.reconcilers.memory import Memory
 from lakebase_operator.reconcilers.pending import is_pending
 from lakebase_operator.reconcilers.people import MappingResults

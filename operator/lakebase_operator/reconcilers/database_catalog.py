@@ -100,7 +100,11 @@ class Look:
         self.report.fields(self.catalog, self.fields)
         await write(self.services, self.report)
         if self.goes is not None:
-            left = None if self.goes else f'The catalog "{self.name}" is left as it is.'
+            left = (
+                None
+                if self.goes
+                else f'Let go without cleaning up. The catalog "{self.name}" is left as it is.'
+            )
             await let_go(self.services, self.catalog, left_behind=left)
         return outcome
 

@@ -20,9 +20,10 @@ from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.context import ABANDON, Context, TooNarrowError
 from lakebase_operator.reconcilers.declared import Declared, declare
-from lakebase_operator.reconcilers.deletion import Leaving, RoleDrop
+from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.known import Known
+from lakebase_operator.reconcilers.leaving import Leaving
 from lakebase_operator.reconcilers.logins import LoginsStep
 from lakebase_operator.reconcilers.overdue import end_overdue
 from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners

@@ -27,42 +27,13 @@ from lakebase_operator.domain.role_statements import (
     set_local_role,
 )
 from lakebase_operator.domain.roles import RoleState
-from lakebase_operator.engine.catalog import kind_of
-from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.external.postgres.grants import exclusive
 from lakebase_operator.external.postgres.queries import query
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.access import Access
-from lakebase_operator.reconcilers.report import Report, Subject
+from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.roles import Roles
-from lakebase_operator.reconcilers.services import Services
-from lakebase_operator.reconcilers.view import is_finalized
-
-
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """An object whose finalizer is to be removed."""
-
-    subject: Subject
-    cleaned: bool
-    """False: what it gave is still in the database."""
-
-
-async def let_go(services: Services, leaving: Iterable[Leaving]) -> None:
-    """Remove finalizers; tell where something was left behind."""
-    for one in leaving:
-        if not is_finalized(one.subject):
-            continue
-        if not one.cleaned:
-            event = ObjectEvent(
-                "Warning",
-                Reason.ABANDONED,
-                "Let go without cleaning up: what it gave may still be in the database.",
-                action="Delete",
-            )
-            await services.kube.create_event(kind_of(one.subject), one.subject.metadata, event)
-        await services.kube.remove_finalizer(kind_of(one.subject), one.subject.metadata)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from lakebase_operator.api.lakebase_connection import ConnectionDeletionPolicy
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.reconcilers.context import ABANDON, Context
-from lakebase_operator.reconcilers.deletion import Leaving
+from lakebase_operator.reconcilers.leaving import Leaving
 from lakebase_operator.reconcilers.view import is_abandoned, is_deleting, is_finalized
 
 

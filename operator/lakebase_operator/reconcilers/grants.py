@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import psycopg
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from lakebase_operator.api import AccessGrant
 from lakebase_operator.api.base import MAX_STATUS_ISSUES
@@ -24,7 +23,7 @@ from lakebase_operator.domain.plan import (
 )
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
-from lakebase_operator.external.postgres.errors import is_concurrent_update, query_error
+from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.external.postgres.grants import (
     Comparison,
     Failure,
@@ -37,6 +36,7 @@ from lakebase_operator.external.postgres.grants import (
     fingerprint,
     log_changes,
 )
+from lakebase_operator.external.postgres.retries import while_others_change
 from lakebase_operator.external.postgres.roles import Preflight
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.declared import Declared
@@ -148,14 +148,7 @@ class GrantsStep:
                 return await self._without_a_trace(declared, desired, rules, scope)
             if not self.preflight.ledger:
                 await create_ledger(self.connection)
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(
-                    lambda error: isinstance(error, psycopg.Error) and is_concurrent_update(error)
-                ),
-                stop=stop_after_attempt(5),
-                wait=wait_random_exponential(multiplier=0.1, max=2),
-                reraise=True,
-            ):
+            async for attempt in while_others_change(first=0.1, longest=2):
                 with attempt:
                     return await self._once(declared, desired, rules, scope)
         except psycopg.Error as error:

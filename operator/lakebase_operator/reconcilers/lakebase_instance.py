@@ -128,7 +128,7 @@ class Look:
         self.report.fields(self.instance, self.fields)
         await write(self.services, self.report)
         if self.goes is not None:
-            left = None if self.goes else f"The {self.main} is left as it is."
+            left = None if self.goes else f"Let go without cleaning up. The {self.main} is left as it is."
             await let_go(self.services, self.instance, left_behind=left)
         if _connectable(self._status()) - before:
             self.services.wake(connections_of(self.services.catalog, key_of(self.instance)))

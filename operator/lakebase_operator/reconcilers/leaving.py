@@ -1,4 +1,7 @@
-"""Letting an object go that stands for something outside of the databases."""
+"""Letting objects go: their finalizer is removed, and what was left behind is told."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.engine.catalog import kind_of
@@ -7,14 +10,29 @@ from lakebase_operator.reconcilers.report import Subject
 from lakebase_operator.reconcilers.services import Services
 from lakebase_operator.reconcilers.view import is_finalized
 
+NOT_CLEANED = "Let go without cleaning up: what it gave may still be in the database."
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """An object that a pass has finished with."""
+
+    subject: Subject
+    cleaned: bool
+    """False: what it gave is still in the database."""
+
+
+async def let_all_go(services: Services, leaving: Iterable[Leaving]) -> None:
+    """Let go what a pass has finished with."""
+    for one in leaving:
+        await let_go(services, one.subject, left_behind=None if one.cleaned else NOT_CLEANED)
+
 
 async def let_go(services: Services, subject: Subject, *, left_behind: str | None = None) -> None:
     """Remove the finalizer. ``left_behind`` says what stays although that was not declared, which is worth an Event."""
     if not is_finalized(subject):
         return
     if left_behind is not None:
-        event = ObjectEvent(
-            "Warning", Reason.ABANDONED, f"Let go without cleaning up. {left_behind}", "Delete"
-        )
+        event = ObjectEvent("Warning", Reason.ABANDONED, left_behind, action="Delete")
         await services.kube.create_event(kind_of(subject), subject.metadata, event)
     await services.kube.remove_finalizer(kind_of(subject), subject.metadata)

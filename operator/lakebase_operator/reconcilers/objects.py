@@ -59,7 +59,9 @@ class ObjectReconcilers:
     async def _tell_broken(self, broken: Broken) -> None:
         if is_deleting(broken):
             await let_go(
-                self._services, broken, left_behind="It cannot be read, so nothing was deleted for it."
+                self._services,
+                broken,
+                left_behind="Let go without cleaning up. It cannot be read, so nothing was deleted for it.",
             )
             return
         report = Report()

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import sql
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from lakebase_operator.api.postgres_role import Owned
 from lakebase_operator.api.reasons import Reason
@@ -27,6 +26,7 @@ from lakebase_operator.domain.roles import Issue, RoleState
 from lakebase_operator.external.postgres.errors import is_concurrent_update, query_error
 from lakebase_operator.external.postgres.grants import create_ledger, exclusive, log_changes
 from lakebase_operator.external.postgres.ownership import Ownership, read_ownership
+from lakebase_operator.external.postgres.retries import while_others_change
 from lakebase_operator.external.postgres.roles import Preflight
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.known_roles import Roles, RoleTally
@@ -216,14 +216,7 @@ class OwnershipStep:
             if not batch.objects:
                 return 0
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(
-                    lambda error: isinstance(error, psycopg.Error) and is_concurrent_update(error)
-                ),
-                stop=stop_after_attempt(5),
-                wait=wait_random_exponential(multiplier=0.05, max=1),
-                reraise=True,
-            ):
+            async for attempt in while_others_change(first=0.05, longest=1):
                 with attempt:
                     done, failed = await self._once(batch)
         except psycopg.Error as error:

@@ -31,8 +31,8 @@ from lakebase_operator.reconcilers.access import (
 )
 from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.databases import Databases
-from lakebase_operator.reconcilers.deletion import Leaving
 from lakebase_operator.reconcilers.instance_ref import resolved
+from lakebase_operator.reconcilers.leaving import Leaving
 from lakebase_operator.reconcilers.logins import tell_overdue
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.timing import observed

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from lakebase_operator.api import PostgresRole, UserMapping
 from lakebase_operator.api.reasons import Reason
@@ -14,7 +13,8 @@ from lakebase_operator.domain.memberships import loan
 from lakebase_operator.domain.plan import Acting, Actor
 from lakebase_operator.domain.role_statements import RESET_ROLE, set_local_role
 from lakebase_operator.domain.roles import Step
-from lakebase_operator.external.postgres.errors import is_concurrent_update, query_error
+from lakebase_operator.external.postgres.errors import query_error
+from lakebase_operator.external.postgres.retries import while_others_change
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.known_roles import Roles
 
@@ -68,14 +68,7 @@ class RoleStatements:
                 f"{step.doing}: the approved plan does not have this statement; it is shown anew.",
             )
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(
-                    lambda error: isinstance(error, psycopg.Error) and is_concurrent_update(error)
-                ),
-                stop=stop_after_attempt(5),
-                wait=wait_random_exponential(multiplier=0.05, max=1),
-                reraise=True,
-            ):
+            async for attempt in while_others_change(first=0.05, longest=1):
                 with attempt:
                     if step.acting_as is not None and roles is not None:
                         await self._as_role(step.statement, step.acting_as, roles)

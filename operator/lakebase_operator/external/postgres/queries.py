@@ -4,11 +4,20 @@ from functools import cache
 from importlib import resources
 from typing import LiteralString, cast
 
+from lakebase_operator.api.names import SYSTEM_ROLE, SYSTEM_SCHEMA
+
 
 @cache
 def query(name: str) -> LiteralString:
-    """The text of ``sql/<name>.sql``: part of the program, so as trustworthy as a literal."""
-    return cast(LiteralString, resources.files(__package__).joinpath("sql", f"{name}.sql").read_text())  # type: ignore[redundant-cast]  # mypy has no LiteralString
+    """The text of ``sql/<name>.sql``: part of the program, so as trustworthy as a literal.
+
+    ``@SYSTEM_ROLE@`` and ``@SYSTEM_SCHEMA@`` in it stand for the patterns of ``api.names``.
+    """
+    text = resources.files(__package__).joinpath("sql", f"{name}.sql").read_text()
+    text = text.replace("@SYSTEM_ROLE@", SYSTEM_ROLE.pattern).replace(
+        "@SYSTEM_SCHEMA@", SYSTEM_SCHEMA.pattern
+    )
+    return cast(LiteralString, text)  # type: ignore[redundant-cast]  # mypy has no LiteralString
 
 
 @cache

@@ -5,7 +5,7 @@
 WITH RECURSIVE role AS MATERIALIZED (
     SELECT oid, rolname::text AS name FROM pg_roles
     WHERE CASE WHEN %(roles)s::text[] IS NULL
-               THEN rolcanlogin AND rolname !~* '^(authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$'
+               THEN rolcanlogin AND rolname !~* '@SYSTEM_ROLE@'
                ELSE rolname = ANY (%(roles)s::text[]) END
 ),
 -- Roles whose privileges each has (INHERIT all the way), or that it can become (SET ROLE), with the way there.
@@ -32,7 +32,7 @@ way AS MATERIALIZED (
 ),
 place AS MATERIALIZED (
     SELECT oid, nspname::text AS name, COALESCE(nspacl, acldefault('n', nspowner)) AS acl FROM pg_namespace
-    WHERE nspname !~ '^(pg_.*|information_schema|neon|neon_.*|__db_system|databricks_auth|lakebase_operator)$'
+    WHERE nspname !~ '@SYSTEM_SCHEMA@'
       AND (%(schemas)s::text[] IS NULL OR nspname = ANY (%(schemas)s::text[]))
 ),
 relation AS MATERIALIZED (

@@ -68,7 +68,7 @@ matched AS MATERIALIZED (
     JOIN pg_namespace n
       ON n.nspname = ANY (r.names)
       OR (n.nspname LIKE ANY (r.matching)
-          AND n.nspname !~ '^(pg_.*|information_schema|neon|neon_.*|__db_system|databricks_auth|lakebase_operator|public)$')
+          AND n.nspname !~ '@SYSTEM_SCHEMA@' AND n.nspname <> 'public')
     WHERE r.class = 'SCHEMA'
     UNION ALL
     SELECT r.id, d.oid, d.datname, quote_ident(d.datname), d.datdba, NULL

@@ -61,7 +61,7 @@ place AS MATERIALIZED (
     LEFT JOIN (SELECT DISTINCT schema FROM rule) AS r ON r.schema = n.nspname
     LEFT JOIN LATERAL (
         SELECT true AS wanted FROM scope
-        WHERE n.nspname !~ '^(pg_.*|information_schema|neon|neon_.*|__db_system|databricks_auth|lakebase_operator)$'
+        WHERE n.nspname !~ '@SYSTEM_SCHEMA@'
           AND (scope.schemas IS NULL OR n.nspname = ANY (scope.schemas))
     ) AS s ON true
 ),
@@ -104,7 +104,7 @@ candidate AS MATERIALIZED (
       AND (p.wanted OR p.searched OR t.oid IN (SELECT oid FROM ledger_row WHERE class = 'TYPE'))
     UNION ALL
     SELECT 'SCHEMA', oid, 0, '', nspname, NULL, NULL,
-           nspname !~ '^(pg_.*|information_schema|neon|neon_.*|__db_system|databricks_auth|lakebase_operator)$',
+           nspname !~ '@SYSTEM_SCHEMA@',
            oid IN (SELECT oid FROM place WHERE searched)
     FROM pg_namespace
     UNION ALL
@@ -168,7 +168,7 @@ creator AS MATERIALIZED (
     ) AS x
     JOIN pg_roles o ON o.oid = x.role
     WHERE r.class LIKE 'DEFAULT %%' AND r.names = '{}'
-      AND o.rolname !~* '^(authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$'
+      AND o.rolname !~* '@SYSTEM_ROLE@'
     UNION ALL
     SELECT r.id, o.oid FROM rule r JOIN pg_roles o ON o.rolname = ANY (r.names) WHERE r.class LIKE 'DEFAULT %%'
 ),
@@ -280,7 +280,7 @@ declared AS MATERIALIZED (
 -- Where, and of whom, what nobody declares is looked for: never of the system, nor of the operator itself.
 searched_grantee AS MATERIALIZED (
     SELECT g.oid FROM (SELECT oid, rolname::text FROM pg_roles UNION ALL SELECT 0, 'PUBLIC') AS g(oid, name), scope
-    WHERE g.name !~* '^(authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$' AND g.name <> current_user
+    WHERE g.name !~* '@SYSTEM_ROLE@' AND g.name <> current_user
       AND (scope.roles IS NULL OR g.name = ANY (scope.roles)) AND (%(focus)s::oid[] IS NULL OR g.oid = ANY (%(focus)s::oid[]))
 ),
 searched AS MATERIALIZED (
@@ -295,7 +295,7 @@ searched AS MATERIALIZED (
     JOIN (VALUES ('r', 'DEFAULT TABLES'), ('S', 'DEFAULT SEQUENCES'), ('f', 'DEFAULT ROUTINES'), ('T', 'DEFAULT TYPES'),
                  ('n', 'DEFAULT SCHEMAS'), ('L', 'DEFAULT LARGE OBJECTS')) AS t(code, class) ON t.code = a.defaclobjtype
     CROSS JOIN scope
-    WHERE o.rolname !~* '^(authenticator|cloud_admin|zenith_admin|pg_.*|databricks_.*|neon.*)$'
+    WHERE o.rolname !~* '@SYSTEM_ROLE@'
       AND (scope.schemas IS NULL OR a.defaclnamespace IN (SELECT oid FROM place WHERE searched))
 ),
 interesting_grantee AS MATERIALIZED (
