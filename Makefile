@@ -38,7 +38,7 @@ sandbox-down: $(VENV)/.ready ## Stop what `make sandbox` started
 	@$(BIN)/lakebase-sandbox down --state $(STATE)
 
 test: check setup ## Run every check (TESTS="unit postgres" for some parts)
-	@echo "Real PostgreSQL 16 and 18, a real API server, the simulator: some fifteen minutes on two cores"
+	@echo "Real PostgreSQL 16 and 18, a real API server, the simulator: about twenty minutes on two cores"
 	@failed=""; for part in $(TESTS); do \
 		echo "== tests/$$part"; case " $(SPLIT) " in *" $$part "*) split="-n 2 --dist worksteal";; *) split="";; esac; \
 		$(BIN)/python -m pytest tests/$$part $$split || failed="$$failed $$part"; \
