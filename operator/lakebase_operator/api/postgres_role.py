@@ -27,7 +27,7 @@ from lakebase_operator.api.base import (
     validations,
 )
 from lakebase_operator.api.names import RESERVED_OBJECT_NAME_CEL, RESERVED_ROLE_CEL
-from lakebase_operator.api.objects import Objects
+from lakebase_operator.api.objects import Globs, Names, Objects, SchemaName
 
 RoleName = Annotated[
     str,
@@ -198,6 +198,62 @@ class Binding(Model):
     `$psql` and `$ca` stand for what is published (`$$` for a dollar sign)."""
 
 
+class RoleLevel(StrEnum):
+    """How far the role's rights go, beside what AccessGrants give it."""
+
+    SPECIFIC = "Specific"
+    """What AccessGrants and memberships give, and nothing else."""
+    SUPERUSER = "Superuser"
+    """Member of `databricks_superuser`: reads and writes everything. Lakebase gives that through its own API only. The condition
+    `OverPrivileged` says so as long as it is."""
+
+
+class PlatformSchemaDeletionPolicy(StrEnum):
+    """What happens to the schema when the PostgresRole is deleted."""
+
+    RETAIN = "Retain"
+    """It stays with everything in it. If the role is dropped it goes to `reassignOwnedTo`, else to the operator's role."""
+    DROP = "Drop"
+    """It is dropped with everything in it."""
+
+
+class PlatformSchema(Model):
+    """A schema of the application's own, for its own tables: never the schema with the data."""
+
+    name: SchemaName
+    """Name of the schema. It is made, owned by the role, and must hold nothing of somebody else's."""
+    database: Identifier | None = None
+    """The database in which it is; one of the connection's. Absent: that of `binding`, else the connection's first."""
+    deletion_policy: PlatformSchemaDeletionPolicy = PlatformSchemaDeletionPolicy.RETAIN
+    """What happens to the schema when this object is deleted."""
+
+
+class ExposedTables(Model):
+    """Tables, views, materialized views, foreign and partitioned tables of one schema."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel("has(self.names) || has(self.matching)", "name the tables: names, matching, or both")
+        )
+    }
+
+    schema_: Annotated[SchemaName, Field(alias="schema")]
+    """The schema."""
+    names: Names | None = None
+    """Exact names. One that does not exist is told (`TableMissing`)."""
+    matching: Globs | None = None
+    """Patterns; `*` alone means all. A partition is meant only by its exact name."""
+    except_: Annotated[Globs | None, Field(alias="except")] = None
+    """Patterns of what is left out."""
+
+
+class ConnectionTest(Model):
+    """A test of the login as the application has it: network, authentication, schema access, tables, in this order."""
+
+    interval: Duration = "1h"
+    """How often, beside once after each change of the login; `0s` means never. A compute that sleeps is not woken for it."""
+
+
 _TWO = "(has({0}.password.logins) ? {0}.password.logins == 'Two' : !has({0}.password.from))"
 _TWO_NOW, _TWO_BEFORE = _TWO.format("self"), _TWO.format("oldSelf")
 _PASSWORD_RULES = (
@@ -322,6 +378,16 @@ class PostgresRoleSpec(Model):
     owns: Annotated[list[Owned], Field(max_length=32)] = Field(default_factory=list)
     """Schemas and objects that this role owns, also those that match later. What is taken out of this list, or is left behind
     when this object goes, stays with its owner."""
+    level: RoleLevel = RoleLevel.SPECIFIC
+    """`Superuser` must be asked for."""
+    platform_schema: PlatformSchema | None = None
+    """A schema of the role's own, for what the application keeps for itself. Published as `schema` unless `binding.schema` says
+    otherwise."""
+    exposes: Annotated[list[ExposedTables], Field(max_length=32)] = Field(default_factory=list)
+    """The tables that the application is to see. They are described, with columns and unique keys, in a ConfigMap; what of them cannot
+    be read is told. This gives no access: AccessGrants do."""
+    test: ConnectionTest = ConnectionTest()
+    """Test of the login as the application has it; only with `password`."""
     adopt: bool = True
     """Take over a role that exists already, without losing what it has. False: refuse with `RoleExists`."""
     deletion_policy: RoleDeletionPolicy = RoleDeletionPolicy.RETAIN
@@ -352,6 +418,69 @@ class PasswordStatus(Model):
     """The last value of the annotation `lakebase.dev/rotate` that was carried out."""
 
 
+class PlatformSchemaStatus(Model):
+    """What is known of the platform schema."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of the schema."""
+    database: Annotated[str, Field(max_length=63)]
+    """The database in which it is."""
+    created: bool = False
+    """Whether the operator made it (true) or found it (false)."""
+
+
+class ConnectionTestStep(StrEnum):
+    """A layer of the connection test."""
+
+    NETWORK = "Network"
+    """The name resolves, the port answers, TLS is spoken, and the host is the one that the control plane names."""
+    AUTHENTICATION = "Authentication"
+    """The published user and password are let in."""
+    SCHEMA = "Schema"
+    """The platform schema can be used and created in."""
+    TABLES = "Tables"
+    """The tables of `exposes` are there and can be read, and each has a unique key."""
+
+
+class ConnectionTestResult(StrEnum):
+    """How a step went."""
+
+    PASSED = "Passed"
+    WARNING = "Warning"
+    """Works, but something should be looked at."""
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    """Not tried, since an earlier step failed, or there is nothing to test."""
+
+
+class ConnectionTestEntry(Model):
+    """One step of the last connection test."""
+
+    step: ConnectionTestStep
+    """What was tested."""
+    result: ConnectionTestResult
+    """How it went."""
+    reason: Annotated[str, Field(max_length=64)]
+    """Why, as a word to match on."""
+    message: Annotated[str, Field(max_length=2048)] = ""
+    """What is wrong and what to do."""
+    at: datetime
+    """When."""
+
+
+class ExposedStatus(Model):
+    """What is known of the tables that `exposes` selects."""
+
+    config_map: Annotated[str, Field(max_length=253)]
+    """The ConfigMap that describes them: key `tables.json`."""
+    tables: int
+    """How many there are."""
+    readable: int
+    """How many of them the role can read."""
+    without_key: int
+    """How many tables have no unique key."""
+
+
 class PostgresRoleStatus(Status):
     """What the operator knows of the role."""
 
@@ -378,6 +507,12 @@ class PostgresRoleStatus(Status):
     """Where the login is published."""
     password: PasswordStatus | None = None
     """Age and next change of the password."""
+    platform_schema: PlatformSchemaStatus | None = None
+    """The schema of the role's own."""
+    exposed: ExposedStatus | None = None
+    """The tables that the application is to see."""
+    test: Annotated[list[ConnectionTestEntry], Field(max_length=8)] = Field(default_factory=list)
+    """The last connection test, step by step."""
     owned: int | None = None
     """Objects that `spec.owns` selects and that the role owns."""
     unmanaged: int | None = None
