@@ -25,6 +25,7 @@ from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy, Remembered
 from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import MappingResults, resolve
+from lakebase_operator.reconcilers.platform_schema import PlatformSchemaStep
 from lakebase_operator.reconcilers.report import Report, Saying, Subject
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
@@ -343,7 +344,9 @@ class World:
                         session = await stack.enter_async_context(access.session(name))
                         here = await preflight(session)
                     is_home = name == names[0]
-                    await OwnershipStep(name, session, here, owner, roles).run(home=is_home)
+                    schemas = PlatformSchemaStep(name, names, session, here, owner, roles, report)
+                    own = await schemas.run([one for one in view.grants if not is_deleting(one)])
+                    await OwnershipStep(name, session, here, owner, roles, platform=own).run(home=is_home)
                     grants = GrantsStep(
                         name,
                         session,
@@ -354,6 +357,7 @@ class World:
                         tallies,
                         may_revoke=may_revoke,
                         others=[one for one in names if one != name],
+                        platform=own,
                         remembered=self.remembered.setdefault(owner, {}),
                     )
                     results.append(await grants.run(declared, home=is_home, focus=focus))
@@ -361,7 +365,7 @@ class World:
                 if not is_deleting(item.grant):
                     conclude(item, tallies[item.grant.metadata.uid], now, report)
             conclude_roles(roles, names, {}, report)
-            drop = RoleDrop(access, home, found.role, roles, report)
+            drop = RoleDrop(access, home, found.role, roles, report, names)
             dropped = {one.role_name: await drop.run(one) for one in view.roles if is_deleting(one)}
         return Synced(report, tallies, roles, results, dropped, self.logged(log, names))
 
