@@ -21,6 +21,7 @@ from lakebase_operator.external.databricks import (
     AutoscalingTarget,
     ControlPlane,
     ProvisionedTarget,
+    RoleApi,
     Target,
 )
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts, connect
@@ -40,6 +41,9 @@ class Login(Protocol):
 
     async def is_service_principal(self) -> bool | None:
         """None: not a Databricks identity."""
+
+    def roles(self) -> RoleApi | None:
+        """Roles as the Databricks API knows them; None: there is no such API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ class PasswordLogin:
         """A native role is no Databricks identity."""
         return None
 
+    def roles(self) -> RoleApi | None:
+        """A password says nothing to the Databricks API."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class DatabricksLogin:
@@ -80,6 +88,10 @@ class DatabricksLogin:
     async def is_service_principal(self) -> bool | None:
         """Whether the identity is one."""
         return (await self.control_plane.identity()).is_service_principal
+
+    def roles(self) -> RoleApi | None:
+        """As the control plane has them."""
+        return self.control_plane.roles()
 
 
 @dataclass(frozen=True, slots=True)

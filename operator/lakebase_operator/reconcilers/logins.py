@@ -298,7 +298,7 @@ class LoginsStep:
         binding = role.spec.binding or Binding()
         shown = held.current or held.coming
         assert shown is not None, "there is something to publish, or to come"
-        data = self._published(binding, shown).data(
+        data = self._published(role, binding, shown).data(
             binding.template
         )  # tells of a template that cannot be filled
         data = {**(data if held.current is not None else {}), **held.coming_data()}
@@ -322,15 +322,18 @@ class LoginsStep:
         )
         return await self.secrets.read_secret(namespace, name)
 
-    def _published(self, binding: Binding, credential: LoginCredential) -> Published:
+    def _published(self, role: PostgresRole, binding: Binding, credential: LoginCredential) -> Published:
         server = self.server
+        databases = self.connection.spec.databases
+        there = role.platform_database(databases) == role.login_database(databases)
+        own = self.roles.tallies[role.role_name].platform_schema if there else None
         return Published(
             host=server.host,
             port=server.port,
-            database=binding.database or self.connection.spec.databases[0],
+            database=role.login_database(databases),
             username=credential.username,
             sslmode=SSL_MODES[server.tls_mode],
-            schema=binding.schema_,
+            schema=binding.schema_ or own,
             ca=Path(server.ca_file).read_bytes() if server.ca_file else None,
             password=credential.password,
         )

@@ -15,6 +15,7 @@ from .credentials import CredentialCache, SingleFlight
 from .errors import Task
 from .instances import DatabricksLakebases, LakebaseApi
 from .questions import IdentityKind
+from .roles import DatabricksRoles, RoleApi
 from .targets import Target
 
 
@@ -48,6 +49,9 @@ class ControlPlane(Protocol):
 
     async def identity(self) -> Identity:
         """Who the operator logs in as."""
+
+    def roles(self) -> RoleApi:
+        """The roles of the database server, as the control plane knows them."""
 
 
 class Workspace:
@@ -147,6 +151,9 @@ class _DatabricksControlPlane:
 
     async def identity(self) -> Identity:
         return await self._workspace.identity()
+
+    def roles(self) -> RoleApi:
+        return DatabricksRoles(self._call, self._target)
 
     async def _mint(self) -> Credential:
         user = (await self.identity()).user_name
