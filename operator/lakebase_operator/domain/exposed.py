@@ -1,12 +1,13 @@
 """The tables that an application is shown (``spec.exposes`` of a PostgresRole): which they are, and what they are like."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from lakebase_operator.api.names import SYSTEM_SCHEMA
 from lakebase_operator.api.objects import Privilege
-from lakebase_operator.api.postgres_role import ExposedTables
+from lakebase_operator.api.postgres_role import ExposedTables, PostgresRoleSpec
 from lakebase_operator.domain.patterns import like_pattern
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
@@ -115,6 +116,30 @@ def table_selector(entry: ExposedTables) -> TableSelector:
     return TableSelector(
         entry.schema_, _sorted(entry.names), _patterns(entry.matching), _patterns(entry.except_)
     )
+
+
+def selectors_by_database(
+    spec: PostgresRoleSpec, first_database: str
+) -> Mapping[str, Sequence[TableSelector]]:
+    """What a role is shown, by database.
+
+    Parameters
+    ----------
+    spec
+        The role's.
+    first_database
+        The connection's first: where tables are if neither the entry nor ``binding`` names a database.
+
+    Raises
+    ------
+    ValueError
+        What the API server should have refused.
+    """
+    default = (spec.binding.database if spec.binding else None) or first_database
+    found: dict[str, list[TableSelector]] = defaultdict(list)
+    for entry in spec.exposes:
+        found[entry.database or default].append(table_selector(entry))
+    return found
 
 
 def missing_grants(table: ExposedTable, role: str) -> tuple[str, ...]:
