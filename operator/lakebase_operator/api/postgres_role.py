@@ -588,3 +588,8 @@ class PostgresRole(Resource):
         """Name of the Secret in which the login is published."""
         named = self.spec.binding.secret_name if self.spec.binding else None
         return named or f"{self.metadata.name}-login"
+
+    @property
+    def tables_name(self) -> str:
+        """Name of the ConfigMap that describes the tables of ``spec.exposes``."""
+        return f"{self.metadata.name}-tables"

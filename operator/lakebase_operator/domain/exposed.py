@@ -1,8 +1,9 @@
 """The tables that an application is shown (``spec.exposes`` of a PostgresRole): which they are, and what they are like."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from lakebase_operator.api.names import SYSTEM_SCHEMA
@@ -140,6 +141,64 @@ def selectors_by_database(
     for entry in spec.exposes:
         found[entry.database or default].append(table_selector(entry))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Tables as an application reads them, in JSON: a table on each line, in a stable order."""
+
+    text: str
+    left_out: int
+    """Tables that found no place."""
+
+
+def describe(lakebase: str, found: Mapping[str, Exposed], *, limit: int) -> Description:
+    """Put into words what tables are like.
+
+    Parameters
+    ----------
+    lakebase
+        The connection; each table's path begins with it: connection, database, schema, table.
+    found
+        By database.
+    limit
+        Bytes that the text may have. What does not fit is left out, from the end.
+    """
+    tables = [(database, table) for database in sorted(found) for table in found[database].tables]
+    head = f'{{"connection":{_json(lakebase)},"tables":['
+    room = limit - len((head + _end(len(tables))).encode())
+    lines: list[str] = []
+    for database, table in tables:
+        line = _json({"database": database, **_described(table)})
+        room -= len(f"{line},\n".encode())
+        if room < 0:
+            break
+        lines.append(line)
+    left_out = len(tables) - len(lines)
+    return Description(head + "\n" + ",\n".join(lines) + _end(left_out), left_out)
+
+
+def _end(left_out: int) -> str:
+    return f'\n],"leftOut":{left_out}}}\n'
+
+
+def _described(table: ExposedTable) -> dict[str, object]:
+    return {
+        "schema": table.schema,
+        "name": table.name,
+        "kind": table.kind.value,
+        "comment": table.comment,
+        "key": table.key,
+        "keyKnown": table.key_known,
+        "readable": table.readable,
+        "columns": [
+            asdict(column) | {"readable": table.usable and column.readable} for column in table.columns
+        ],
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def missing_grants(table: ExposedTable, role: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ selected AS MATERIALIZED (
 ),
 described AS MATERIALIZED (
     SELECT objoid, objsubid, left(description, 1024) AS comment
-    FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid IN (SELECT oid FROM selected)
+    FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid = ANY (ARRAY(SELECT oid FROM selected))
 ),
 -- From PostgreSQL 18 on a NOT NULL may be NOT VALID: then rows of an earlier time may be null.
 attribute AS MATERIALIZED (
@@ -37,11 +37,11 @@ attribute AS MATERIALIZED (
                                         WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated
                                           AND k.conkey = ARRAY[a.attnum]) AS never_null
     FROM pg_attribute a
-    WHERE a.attrelid IN (SELECT oid FROM selected) AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE a.attrelid = ANY (ARRAY(SELECT oid FROM selected)) AND a.attnum > 0 AND NOT a.attisdropped
 ),
 columns AS MATERIALIZED (
     SELECT a.attrelid,
-           jsonb_agg(jsonb_build_array(
+           json_agg(json_build_array(
                a.name, a.type, NOT a.never_null, a.attnum, d.comment,
                COALESCE(has_column_privilege((SELECT oid FROM reader), a.attrelid, a.attnum, 'SELECT'), false)
            ) ORDER BY a.attnum) AS list
@@ -52,9 +52,10 @@ columns AS MATERIALIZED (
 -- be checked at commit only. An index of a table with children (INHERITS) says nothing of their rows.
 index AS MATERIALIZED (
     SELECT i.indexrelid, i.indrelid, i.indisprimary, i.indnkeyatts, k.attnum, k.place
-    FROM pg_index i JOIN selected t ON t.oid = i.indrelid AND t.kind IN ('r', 'p')
+    FROM pg_index i JOIN selected t ON t.oid = i.indrelid
     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
-    WHERE i.indisunique AND i.indisvalid AND i.indislive AND (i.indimmediate OR i.indisprimary)
+    WHERE i.indrelid = ANY (ARRAY(SELECT oid FROM selected WHERE kind IN ('r', 'p')))
+      AND i.indisunique AND i.indisvalid AND i.indislive AND (i.indimmediate OR i.indisprimary)
       AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
       AND NOT (t.kind = 'r' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = t.oid))
 ),
