@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from psycopg.rows import dict_row
 
+from lakebase_operator.api import PostgresRole, Reason
 from lakebase_operator.api.postgres_role import ExposedTables
 from lakebase_operator.domain.exposed import Column, Exposed, ExposedTable, RelationKind, table_selector
 from lakebase_operator.external.postgres.exposed import read_exposed
-from tests.postgres.world import World
+from lakebase_operator.external.postgres.session import SETTINGS
+from tests.postgres.objects import access_grant, postgres_role, tables
+from tests.postgres.world import READY, STALLED, WAITING, Synced, World
 
 SCHEMA = "CREATE SCHEMA sales"
 NOBODY = "nobody"
@@ -274,3 +278,243 @@ async def test_from_18_on_a_not_null_that_was_not_checked_promises_nothing(world
     await world.run("DELETE FROM sales.orders", "ALTER TABLE sales.orders VALIDATE CONSTRAINT there")
     table = (await all_of(world))["orders"]
     assert (table.key, table.columns[0].nullable) == (("id",), False)
+
+
+# -- who may read it --------------------------------------------------------------------------------------------------
+
+
+def shown(world: World, name: str, *entries: Mapping[str, Any], **spec: Any) -> PostgresRole:
+    """A role that logs in and is shown something."""
+    return postgres_role(world.name(name), login=True, exposes=list(entries), **spec)
+
+
+ORDERS = {"schema": "sales", "names": ["orders"]}
+
+
+def issues(synced: Synced, role: PostgresRole) -> list[tuple[str, str, str]]:
+    """(object, reason, fix) of ``status.issues``."""
+    return [(one["object"], one["reason"], one["fix"]) for one in synced.of(role).fields["issues"]]
+
+
+@pytest.mark.requirement("R-133")
+@pytest.mark.requirement("R-7")
+async def test_an_access_grant_decides_what_a_login_role_can_read_and_the_description_says_so(
+    world: World,
+) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY, total int)")
+    role = shown(world, "app", ORDERS)
+    before = await world.sync(role)
+    assert not await world.allowed(role.role_name, "SELECT * FROM sales.orders")
+    assert before.said(role) == (WAITING, Reason.MISSING_GRANTS)
+    fix = (
+        f'Declare it in an AccessGrant, or run: GRANT USAGE ON SCHEMA "sales" TO "{role.role_name}"; '
+        f'GRANT SELECT ON TABLE "sales"."orders" TO "{role.role_name}"'
+    )
+    assert issues(before, role) == [("table sales.orders", "MissingGrants", fix)]
+    assert before.of(role).fields["exposed"] == {
+        "configMap": f"{role.metadata.name}-tables", "tables": 1, "readable": 0, "withoutKey": 0
+    }  # fmt: skip
+
+    grant = access_grant("readers", [role.role_name], [tables("sales")], database=world.database)
+    after = await world.sync(role, grant)
+    assert await world.allowed(role.role_name, "SELECT * FROM sales.orders")
+    assert after.said(role) == (READY, Reason.SUCCEEDED)
+    assert issues(after, role) == []
+    found = world.config_maps.read(role)
+    assert (found["connection"], found["leftOut"]) == ("team/marketing", 0)
+    (table,) = found["tables"]
+    assert [table["database"], table["schema"], table["name"]] == [world.database, "sales", "orders"]
+    assert (table["kind"], table["key"], table["keyKnown"], table["readable"]) == (
+        "Table",
+        ["id"],
+        True,
+        True,
+    )
+
+    again = await world.sync(role)
+    assert not await world.allowed(role.role_name, "SELECT * FROM sales.orders")
+    assert again.said(role) == (WAITING, Reason.MISSING_GRANTS)
+    assert not world.config_maps.read(role)["tables"][0]["readable"]
+
+
+@pytest.mark.requirement("R-133")
+async def test_the_statements_of_an_issue_are_just_what_is_missing(world: World) -> None:
+    await world.run(SCHEMA, 'CREATE TABLE sales."research-data" (id int PRIMARY KEY)')
+    role = shown(world, "app", {"schema": "sales", "matching": ["*"]})
+    ((_, _, fix),) = issues(await world.sync(role), role)
+    await world.run(*fix.partition("run: ")[2].split("; "))
+    assert await world.allowed(role.role_name, 'SELECT * FROM sales."research-data"')
+    assert (await world.sync(role)).said(role) == (READY, Reason.SUCCEEDED)
+
+
+@pytest.mark.requirement("R-133")
+async def test_a_grant_on_some_columns_shows_which(world: World) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY, total int, secret text)")
+    role = shown(world, "app", ORDERS)
+    grant = access_grant(
+        "some",
+        [role.role_name],
+        [tables("sales", "orders", columns=["id", "total"])],
+        database=world.database,
+    )
+    synced = await world.sync(role, grant)
+    assert synced.said(role) == (READY, Reason.SUCCEEDED)
+    (table,) = world.config_maps.read(role)["tables"]
+    assert table["readable"]
+    assert [one["name"] for one in table["columns"] if one["readable"]] == ["id", "total"]
+    assert await world.allowed(role.role_name, "SELECT id, total FROM sales.orders")
+    assert not await world.allowed(role.role_name, "SELECT secret FROM sales.orders")
+
+
+@pytest.mark.parametrize("way", ["membership", "public", "owner", "superuser", "predefined"])
+async def test_every_way_to_read_a_table_counts(world: World, way: str) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)")
+    role = shown(world, "app", ORDERS)
+    await world.sync(role)
+    group = await world.role("group")
+    assert not (await all_of(world, role=role.role_name))["orders"].readable
+    give = {
+        "membership": (
+            "GRANT USAGE ON SCHEMA sales TO {g}", "GRANT SELECT ON sales.orders TO {g}", "GRANT {g} TO {r}"
+        ),
+        "public": ("GRANT USAGE ON SCHEMA sales TO PUBLIC", "GRANT SELECT ON sales.orders TO PUBLIC"),
+        "owner": ("GRANT USAGE ON SCHEMA sales TO {r}", "ALTER TABLE sales.orders OWNER TO {r}"),
+        "superuser": ("ALTER ROLE {r} SUPERUSER",),
+        "predefined": ("GRANT pg_read_all_data TO {r}",),
+    }  # fmt: skip
+    await world.run(*give[way], r=role.role_name, g=group)
+    assert (await all_of(world, role=role.role_name))["orders"].readable
+    assert await world.allowed(role.role_name, "SELECT * FROM sales.orders")
+
+
+async def test_a_privilege_that_takes_set_role_does_not_count(world: World) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int)")
+    role, group = await world.role("app"), await world.role("group")
+    await world.run(
+        "GRANT USAGE ON SCHEMA sales TO PUBLIC", "GRANT SELECT ON sales.orders TO {g}", "GRANT {g} TO {r} WITH INHERIT FALSE",
+        r=role, g=group,
+    )  # fmt: skip
+    assert not (await all_of(world, role=role))["orders"].readable
+    assert not await world.allowed(role, "SELECT * FROM sales.orders")
+
+
+async def test_it_makes_no_difference_whose_session_it_is(world: World) -> None:
+    await world.run(
+        SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)", "COMMENT ON COLUMN sales.orders.id IS 'Its number'"
+    )  # fmt: skip
+    role = await world.role("app")
+    expected = await exposed(world, entry("sales", matching=["*"], names=["gone"]), role=role)
+    async with world.login(role) as connection:
+        for name, value in SETTINGS.items():
+            await connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        connection.row_factory = dict_row
+        selectors = [table_selector(entry("sales", matching=["*"], names=["gone"]))]
+        assert await read_exposed(connection, selectors, role) == expected
+    assert (len(expected.tables), expected.missing) == (1, (("sales", "gone"),))
+
+
+# -- the step ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("R-131")
+async def test_a_missing_table_is_told_and_the_role_waits_for_it(world: World) -> None:
+    await world.run(SCHEMA, "GRANT USAGE ON SCHEMA sales TO PUBLIC")
+    role = shown(world, "app", {"schema": "sales", "names": ["orders", "stock"]})
+    synced = await world.sync(role)
+    assert synced.said(role) == (WAITING, Reason.TABLE_MISSING)
+    assert "sales.orders does not exist in " + world.database in synced.of(role).message
+    assert [one[:2] for one in issues(synced, role)] == [
+        ("table sales.orders", "TableMissing"),
+        ("table sales.stock", "TableMissing"),
+    ]
+    await world.run(*(f"CREATE TABLE sales.{name} (id int PRIMARY KEY)" for name in ("orders", "stock")))
+    await world.run(*(f"GRANT SELECT ON sales.{name} TO PUBLIC" for name in ("orders", "stock")))
+    assert (await world.sync(role)).said(role) == (READY, Reason.SUCCEEDED)
+
+
+@pytest.mark.requirement("R-132")
+async def test_a_table_without_a_unique_key_is_listed_and_the_role_is_ready(world: World) -> None:
+    await world.run(
+        SCHEMA, "CREATE TABLE sales.orders (id int)", "CREATE VIEW sales.seen AS SELECT id FROM sales.orders"
+    )  # fmt: skip
+    role = shown(world, "app", {"schema": "sales", "matching": ["*"]})
+    grant = access_grant("readers", [role.role_name], [tables("sales")], database=world.database)
+    synced = await world.sync(role, grant)
+    assert synced.said(role) == (READY, Reason.SUCCEEDED)
+    assert [one[:2] for one in issues(synced, role)] == [("table sales.orders", "NoUniqueKey")]
+    assert synced.of(role).fields["exposed"]["withoutKey"] == 1
+    found = {one["name"]: (one["key"], one["keyKnown"]) for one in world.config_maps.read(role)["tables"]}
+    assert found == {"orders": (None, True), "seen": (None, False)}
+
+
+@pytest.mark.requirement("R-211")
+async def test_a_pass_writes_the_description_only_when_a_table_has_changed(world: World) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)")
+    role = shown(world, "app", ORDERS)
+    grant = access_grant("readers", [role.role_name], [tables("sales")], database=world.database)
+    await world.sync(role, grant)
+    await world.sync(role, grant)
+    before = world.config_maps.writes
+    quiet = await world.sync(role, grant)
+    assert (world.config_maps.writes, quiet.writes) == (before, [])
+    for number, (change, column) in enumerate(
+        (
+            ("ALTER TABLE sales.orders ADD COLUMN note text", ("note", "text", None)),
+            ("ALTER TABLE sales.orders RENAME COLUMN note TO remark", ("remark", "text", None)),
+            ("ALTER TABLE sales.orders ALTER COLUMN remark TYPE varchar(9)", ("remark", "character varying(9)", None)),
+            ("COMMENT ON COLUMN sales.orders.remark IS 'What was said'", ("remark", "character varying(9)", "What was said")),
+        ),
+        start=1,
+    ):  # fmt: skip
+        await world.run(change)
+        after = await world.sync(role, grant)
+        assert (world.config_maps.writes, after.writes) == (before + number, []), change
+        (table,) = world.config_maps.read(role)["tables"]
+        found = table["columns"][-1]
+        assert (found["name"], found["type"], found["comment"]) == column
+    # A comment is no matter of privileges: their comparison ends with the fingerprint, and the tables are read all the same.
+    assert len(after.statements) == len(quiet.statements)
+
+
+async def test_roles_are_shown_tables_of_several_databases(world: World) -> None:
+    other = await world.another_database()
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)")
+    async with await world.server.connect(other) as connection:
+        await connection.execute("CREATE SCHEMA crm")
+        await connection.execute("CREATE TABLE crm.people (id int PRIMARY KEY)")
+    role = shown(world, "app", ORDERS, {"database": other, "schema": "crm", "matching": ["*"]})
+    synced = await world.sync(role, databases=(world.database, other))
+    assert synced.of(role).fields["exposed"]["tables"] == 2
+    found = {(one["database"], one["name"]) for one in world.config_maps.read(role)["tables"]}
+    assert found == {(world.database, "orders"), (other, "people")}
+
+
+async def test_a_database_that_is_not_the_connections_is_told_and_nothing_is_described(world: World) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)", "GRANT USAGE ON SCHEMA sales TO PUBLIC",
+                    "GRANT SELECT ON sales.orders TO PUBLIC")  # fmt: skip
+    role = shown(world, "app", ORDERS, {"database": "elsewhere", "schema": "crm", "matching": ["*"]})
+    synced = await world.sync(role)
+    assert synced.said(role) == (STALLED, Reason.DATABASE_NOT_MANAGED)
+    assert world.config_maps.texts == {}
+
+
+async def test_when_nothing_is_shown_any_more_the_description_goes(world: World) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)")
+    role = shown(world, "app", ORDERS)
+    await world.sync(role)
+    assert role.tables_name in world.config_maps.texts
+    plain = postgres_role(role.role_name, login=True)
+    synced = await world.sync(plain)
+    assert world.config_maps.texts == {}
+    assert synced.of(plain).fields["exposed"] is None
+    assert synced.said(plain) == (READY, Reason.SUCCEEDED)
+
+
+async def test_a_config_map_that_is_somebody_elses_is_left_alone(world: World) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)", "GRANT USAGE ON SCHEMA sales TO PUBLIC",
+                    "GRANT SELECT ON sales.orders TO PUBLIC")  # fmt: skip
+    role = shown(world, "app", ORDERS)
+    world.config_maps.owners[role.tables_name] = "somebody"
+    synced = await world.sync(role)
+    assert synced.said(role) == (STALLED, Reason.CONFIG_MAP_EXISTS)
+    assert world.config_maps.texts == {}
