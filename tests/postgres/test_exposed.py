@@ -109,8 +109,7 @@ async def test_system_schemas_are_never_shown(world: World) -> None:
 # -- what they are like -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("R-6")
-@pytest.mark.requirement("R-211")
+@pytest.mark.requirement("R-6", "R-211")
 async def test_columns_have_name_type_nullability_position_and_comment(world: World) -> None:
     await world.run(
         SCHEMA, "CREATE TYPE sales.mood AS ENUM ('good', 'bad')", "CREATE DOMAIN sales.amount AS numeric(10,2)",
@@ -159,8 +158,7 @@ async def test_the_description_follows_alter_table(world: World) -> None:
     assert list(await all_of(world)) == ["purchases"]
 
 
-@pytest.mark.requirement("R-6")
-@pytest.mark.requirement("R-132")
+@pytest.mark.requirement("R-6", "R-132")
 async def test_every_kind_of_relation_is_shown_and_what_has_no_constraints_has_an_unknown_key(
     world: World,
 ) -> None:
@@ -296,8 +294,7 @@ def issues(synced: Synced, role: PostgresRole) -> list[tuple[str, str, str]]:
     return [(one["object"], one["reason"], one["fix"]) for one in synced.of(role).fields["issues"]]
 
 
-@pytest.mark.requirement("R-133")
-@pytest.mark.requirement("R-7")
+@pytest.mark.requirement("R-7", "R-133")
 async def test_an_access_grant_decides_what_a_login_role_can_read_and_the_description_says_so(
     world: World,
 ) -> None:
