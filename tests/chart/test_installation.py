@@ -133,7 +133,7 @@ ALLOWED = [
         for verb in ("get", "update", "patch")
     ),
     ("create", "leases", {"group": "coordination.k8s.io", "namespace": NAMESPACE}),
-    *((verb, "configmaps", {"group": ""}) for verb in ("create", "patch", "delete")),  # plans
+    *((verb, "configmaps", {"group": ""}) for verb in ("create", "patch", "delete")),  # plans, exposed tables
 ]
 DENIED = [
     *((verb, kind, {}) for kind in KINDS for verb in ("create", "update", "delete", "deletecollection")),

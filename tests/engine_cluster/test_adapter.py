@@ -136,6 +136,58 @@ async def test_many_finalizers_are_set_side_by_side(there: Cluster, kube: KubeOb
     await kube.remove_finalizers((GRANT, meta(one)) for page in pages for one in page.bodies)
 
 
+async def config_map(there: Cluster, name: str) -> Body | None:
+    try:
+        return await there.send("GET", f"/api/v1/namespaces/{there.namespace}/configmaps/{name}")
+    except Gone:
+        return None
+
+
+async def test_a_config_map_beside_an_object_is_made_kept_and_dropped(
+    there: Cluster, kube: KubeObjects
+) -> None:
+    owner = meta(await there.create(there.grant("g")))
+    assert await kube.keep_config_map(GRANT, owner, "tables", {"a": "1", "b": "ä"})
+    made = await config_map(there, "tables")
+    assert made is not None
+    assert made["data"] == {"a": "1", "b": "ä"}
+    assert made["metadata"]["ownerReferences"][0]["uid"] == owner.uid
+    assert made["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "lakebase-operator"}
+    assert await kube.keep_config_map(GRANT, owner, "tables", {"a": "1", "b": "ä"})
+    same = await config_map(there, "tables")
+    assert same is not None
+    assert same["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"], "nothing was written"
+    assert await kube.keep_config_map(GRANT, owner, "tables", {"a": "2"})
+    assert ((await config_map(there, "tables")) or {})["data"] == {"a": "2"}
+    await kube.drop_config_map(owner, "tables")
+    assert await config_map(there, "tables") is None
+    await kube.drop_config_map(owner, "tables")
+
+
+async def test_a_config_map_that_is_somebody_elses_is_neither_written_nor_dropped(
+    there: Cluster, kube: KubeObjects
+) -> None:
+    owner = meta(await there.create(there.grant("g")))
+    other = meta(await there.create(there.grant("other")))
+    path = f"/api/v1/namespaces/{there.namespace}/configmaps"
+    await there.send("POST", path, {"metadata": {"name": "orphan"}, "data": {"a": "1"}})
+    await kube.keep_config_map(GRANT, other, "others", {"a": "1"})
+    for name in ("orphan", "others"):
+        before = await config_map(there, name)
+        assert not await kube.keep_config_map(GRANT, owner, name, {"a": "2"})
+        await kube.drop_config_map(owner, name)
+        assert await config_map(there, name) == before
+
+
+async def test_a_config_map_that_the_api_server_does_not_take_is_an_error(
+    there: Cluster, kube: KubeObjects
+) -> None:
+    owner = meta(await there.create(there.grant("g")))
+    await kube.keep_config_map(GRANT, owner, "tables", {"a": "1"})
+    with pytest.raises(KubeError, match="Too long"):
+        await kube.keep_config_map(GRANT, owner, "tables", {"a": "x" * 1_200_000})
+
+
 async def test_a_secret_is_decoded_and_does_not_show_its_values(there: Cluster) -> None:
     reads: list[tuple[str, str, str | None]] = []
     kube = KubeObjects(there.client, on_secret_read=lambda *read: reads.append(read))

@@ -35,11 +35,16 @@ class RoleTally:
     """What is to be asked of Databricks: to make it a member of databricks_superuser, or no member any more. None: nothing."""
 
     @property
+    def of_full_passes(self) -> bool:
+        """Whether there is something of it that a narrow pass does not look at."""
+        spec = self.role.spec
+        login = spec.suspend or spec.password is not None
+        return bool(login or spec.platform_schema or spec.exposes or self.ask_superuser is not None)
+
+    @property
     def has_more(self) -> bool:
         """Whether there is more to look at than the role itself: then it is concluded at the end of the pass."""
-        spec = self.role.spec
-        beside = spec.owns or spec.platform_schema or spec.exposes or self.ask_superuser is not None
-        return bool(beside or spec.suspend) or spec.password is not None
+        return self.of_full_passes or bool(self.role.spec.owns)
 
     def note(self, issues: Iterable[Issue]) -> None:
         """Remember for ``status.issues``, up to its limit."""

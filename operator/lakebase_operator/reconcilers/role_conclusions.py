@@ -17,7 +17,7 @@ def conclude_roles(
     failures: Mapping[str, LakebaseError],
     report: Report,
     *,
-    logins: bool = True,
+    narrow: bool = False,
 ) -> None:
     """Say how it stands with all roles that are declared, after all databases.
 
@@ -31,18 +31,15 @@ def conclude_roles(
         Databases that could not be worked on.
     report
         Where it is said.
-    logins
-        Whether logins, platform schemas and levels were looked at. If not, what was said of roles that have them stays.
+    narrow
+        Only what AccessGrants concern was looked at: what was said of roles of which there is more stays.
     """
     for name, tally in roles.tallies.items():
         if tally.role.spec.owns:
             _tell_owned(tally, databases, failures, report)
-        if logins:
+        if not narrow:
             _tell_platform_schema(tally, databases, report)
-        of_full_passes = (
-            name in roles.logins or tally.role.spec.platform_schema or tally.ask_superuser is not None
-        )
-        if logins or not of_full_passes:
+        if not (narrow and tally.of_full_passes):
             conclude_role(tally, report)
 
 
