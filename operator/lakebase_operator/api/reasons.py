@@ -216,8 +216,8 @@ class Reason(StrEnum):
     # -- the connection test -------------------------------------------------------------------------------------
     CONNECTION_TEST_PASSED = "ConnectionTestPassed"
     """The published login works: network, authentication, schema, tables."""
-    EARLIER_STEP_FAILED = "EarlierStepFailed"
-    """Not tried, since an earlier step of the connection test failed."""
+    NOT_TRIED = "NotTried"
+    """An earlier step of the connection test left nothing to try this one with."""
     NOTHING_TO_TEST = "NothingToTest"
     """Nothing is declared that this step of the connection test could try."""
     PLATFORM_SCHEMA_IS_DATA_SCHEMA = "PlatformSchemaIsDataSchema"

@@ -12,9 +12,11 @@ from typing import Any
 
 from psycopg import sql
 
+from lakebase_operator.api.base import ANNOTATION_ROTATE
 from lakebase_operator.api.objects import Privilege
 from lakebase_operator.api.postgres_role import ConnectionTestResult, ConnectionTestStep
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.exposed import Exposed, ExposedTable
 from lakebase_operator.domain.near_names import did_you_mean
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
@@ -88,10 +90,25 @@ def skipped(step: ConnectionTestStep, reason: Reason, message: str = "") -> Find
     return Finding(step, ConnectionTestResult.SKIPPED, reason, message)
 
 
+def unreached(reason: Reason, message: str) -> Finding:
+    """There is no way to the server, or none that can be trusted, or no room on it."""
+    full = reason is Reason.TOO_MANY_CONNECTIONS
+    step = ConnectionTestStep.AUTHENTICATION if full else ConnectionTestStep.NETWORK
+    return failed(step, reason, message, waits=True)
+
+
+def unanswered(step: ConnectionTestStep, where: str, said: str) -> Finding:
+    """The server accepts connections, and then says nothing, or breaks off."""
+    why = f" ({said.strip().rstrip('.')})" if said.strip() else ""
+    return failed(step, Reason.UNREACHABLE, f"{where} accepts connections, but gives no answer in time{why}.")
+
+
 def complete(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """All steps in order: those without a finding come after a failure, and were not tried."""
+    """All steps in order. Those without a finding come after one that left nothing to go on with, and were not tried."""
     found = {one.step: one for one in findings}
-    return tuple(found.get(step) or skipped(step, Reason.EARLIER_STEP_FAILED) for step in ConnectionTestStep)
+    if ConnectionTestStep.AUTHENTICATION in found:
+        found.setdefault(ConnectionTestStep.NETWORK, passed(ConnectionTestStep.NETWORK))
+    return tuple(found.get(step) or skipped(step, Reason.NOT_TRIED) for step in ConnectionTestStep)
 
 
 def failure(findings: Sequence[Finding]) -> Finding | None:
@@ -205,8 +222,8 @@ class RefusedLogin:
     """Roles that are named like it."""
     native_login: bool | None = None
     """Whether the control plane lets roles log in with passwords; None: it does not say."""
-    set_again: bool = False
-    """The password was set again since it was first refused."""
+    repair: bool = False
+    """The operator sets the password again."""
 
 
 _ADDRESS = r"not allowed to connect to this endpoint|IP address .* not allowed|VPC endpoint"
@@ -214,7 +231,9 @@ _TLS = r"certificate|does not support SSL|SSL error|sslmode|Invalid protocol ver
 _BROKEN = r"unexpected eof|SSL SYSCALL|reset by peer|server closed the connection|connection is lost"
 _NOT_UP = r"the database system is |starting up|temporarily unavailable|Control plane request failed"
 _FULL = r"too many clients|remaining connection slots|[Tt]oo many connections|Failed to acquire permit"
-_PASSWORD = r"password authentication failed|External authorization failed|no password supplied|invalid.authorization"  # noqa: S105
+_PASSWORD = (
+    r"password authentication failed|External authorization failed|no password supplied|invalid.authorization"  # noqa: S105
+)
 
 
 def refused(said: str, *, where: str, database: str, login: RefusedLogin) -> Finding:
@@ -249,7 +268,9 @@ def refused(said: str, *, where: str, database: str, login: RefusedLogin) -> Fin
     if says(_BROKEN):
         return failed(network, Reason.UNREACHABLE, f"{where} breaks connections off: {said}.")
     if says(r"has been disabled"):
-        return failed(network, Reason.ENDPOINT_DISABLED, f"The endpoint behind {where} is disabled. Enable it.")
+        return failed(
+            network, Reason.ENDPOINT_DISABLED, f"The endpoint behind {where} is disabled. Enable it."
+        )
     if says(rf'too many connections for role "{re.escape(name)}"'):
         return warning(authentication, Reason.TOO_MANY_CONNECTIONS, f'The password is right, but "{name}" has as many sessions as '
                        "spec.attributes.connectionLimit allows.")  # fmt: skip
@@ -279,17 +300,18 @@ def refused(said: str, *, where: str, database: str, login: RefusedLogin) -> Fin
 
 
 def _password_rejected(where: str, login: RefusedLogin) -> Finding:
-    message, waits = f'{where} refuses the published password of "{login.name}"', False
     if login.expired:
-        message += ": it was valid until a time that has passed. Move spec.attributes.validUntil, or leave it out."
-    elif login.set_again:
-        message += (
-            ", although it was set again. Check that native login is on, and that nothing else sets passwords."
-        )
+        what = "it was valid until a time that has passed. Move spec.attributes.validUntil, or leave it out."
+    elif login.repair:
+        what = "the server has another one. It is set again."
     else:
-        message, waits = f"{message}: the server has another one. It is set again.", True
+        what = "the server has another one, or lets no passwords in. Check that native login is on, and ask for a new one with the "
+        what += f"annotation {ANNOTATION_ROTATE}."
     return failed(
-        ConnectionTestStep.AUTHENTICATION, Reason.PASSWORD_REJECTED, message, waits=waits
+        ConnectionTestStep.AUTHENTICATION,
+        Reason.PASSWORD_REJECTED,
+        f'{where} refuses the published password of "{login.name}": {what}',
+        waits=login.repair and not login.expired,
     )
 
 
@@ -322,7 +344,9 @@ def own_schema(found: OwnSchema, role: str, field: str) -> Finding:
     """
     step, name = ConnectionTestStep.SCHEMA, found.name
     if not found.exists:
-        return failed(step, Reason.SCHEMA_MISSING, f'{field}: there is no schema "{name}". Create it, or name another.')
+        return failed(
+            step, Reason.SCHEMA_MISSING, f'{field}: there is no schema "{name}". Create it, or name another.'
+        )
     if found.others:
         tables = ", ".join(found.others)
         return failed(step, Reason.PLATFORM_SCHEMA_IS_DATA_SCHEMA, f'{field}: "{name}" holds tables of others ({tables}), and an '
@@ -354,26 +378,91 @@ def data_schemas(found: Sequence[DataSchema], role: str) -> Finding:
     """Whether a login can read what is in the schemas where it holds something."""
     step = ConnectionTestStep.TABLES
     unusable = [one for one in found if not one.usage and one.tables]
+    everywhere = ", ".join(one.name for one in found)
     if not found:
-        return warning(step, Reason.NO_READABLE_TABLES, f'"{role}" may read no table in any schema. Give it an AccessGrant.')
+        return warning(
+            step,
+            Reason.NO_READABLE_TABLES,
+            f'"{role}" may read no table in any schema. Give it an AccessGrant.',
+        )
     if unusable:
         lacks = [missing(ObjectClass.SCHEMA, None, one.name, Privilege.USAGE, role) for one in unusable]
         names = ", ".join(one.name for one in unusable)
         return failed(step, Reason.SCHEMA_USAGE_MISSING, f'"{role}" lacks USAGE on {names}, so that it sees nothing there.', lacks)  # fmt: skip
     tables, readable = sum(one.tables for one in found), sum(one.readable for one in found)
-    names = ", ".join(one.name for one in found)
     if not tables:
-        return warning(step, Reason.SCHEMA_EMPTY, f"There are no tables in {names}.")
+        return warning(step, Reason.SCHEMA_EMPTY, f"There are no tables in {everywhere}.")
     if not readable:
         lacks = [_all_tables(one.name, role) for one in found if one.tables]
-        return failed(step, Reason.NO_READABLE_TABLES, f'"{role}" can read none of the {tables} tables in {names}.', lacks)
+        return failed(
+            step,
+            Reason.NO_READABLE_TABLES,
+            f'"{role}" can read none of the {tables} tables in {everywhere}.',
+            lacks,
+        )
     keyless = [f"{one.name}.{table}" for one in found for table in one.keyless]
-    return _with_keys(keyless, f'"{role}" can read {readable} of the {tables} tables in {names}.')
+    return _with_keys(keyless, f'"{role}" can read {readable} of the {tables} tables in {everywhere}.')
+
+
+def exposed_tables(found: Exposed, schemas: Sequence[str], role: str) -> Finding:
+    """Whether a login can read the tables that it is to see.
+
+    Parameters
+    ----------
+    found
+        What ``spec.exposes`` selects, in all databases.
+    schemas
+        The schemas that it names.
+    role
+        Who reads.
+    """
+    step = ConnectionTestStep.TABLES
+    if found.missing:
+        absent = [f"{schema}.{name}" for schema, name in found.missing]
+        return failed(
+            step,
+            Reason.TABLE_MISSING,
+            f"spec.exposes: there is no {_some(absent)}. Create it, or correct the name.",
+        )
+    if not found.tables:
+        return failed(
+            step, Reason.SCHEMA_EMPTY, f"spec.exposes: there are no such tables in {', '.join(schemas)}."
+        )
+    unreadable = [one for one in found.tables if not one.readable]
+    if unreadable:
+        lacks = _lacks(unreadable, role)
+        names = _some([str(one) for one in unreadable])
+        if len(unreadable) < len(found.tables):
+            return failed(step, Reason.MISSING_GRANTS, f'"{role}" cannot read {names}.', lacks)
+        if all(not one.usable for one in unreadable):
+            blocked = ", ".join(dict.fromkeys(one.schema for one in unreadable))
+            return failed(step, Reason.SCHEMA_USAGE_MISSING, f'"{role}" lacks USAGE on {blocked}, so that it sees nothing there.', lacks)  # fmt: skip
+        return failed(
+            step, Reason.NO_READABLE_TABLES, f'"{role}" can read none of the exposed tables: {names}.', lacks
+        )
+    keyless = [str(one) for one in found.tables if one.without_key]
+    return _with_keys(keyless, f'"{role}" can read all {len(found.tables)} exposed tables.')
+
+
+def _lacks(tables: Sequence[ExposedTable], role: str) -> list[Missing]:
+    """USAGE once for each schema, SELECT for each table."""
+    blocked = dict.fromkeys(one.schema for one in tables if not one.usable)
+    usage = [missing(ObjectClass.SCHEMA, None, one, Privilege.USAGE, role) for one in blocked]
+    select = [
+        missing(ObjectClass.TABLE, one.schema, one.name, Privilege.SELECT, role)
+        for one in tables
+        if not one.selectable
+    ]
+    return [*usage, *select]
 
 
 def _with_keys(keyless: Sequence[str], message: str) -> Finding:
     if keyless:
-        return warning(ConnectionTestStep.TABLES, Reason.NO_UNIQUE_KEY, f"{message} Without a unique key: {_some(keyless)}.")
+        return warning(
+            ConnectionTestStep.TABLES,
+            Reason.NO_UNIQUE_KEY,
+            f"{message} Without a unique key: {_some(keyless)}.",
+        )
     return passed(ConnectionTestStep.TABLES, message)
 
 

@@ -41,6 +41,9 @@ class Login(Protocol):
     async def is_service_principal(self) -> bool | None:
         """None: not a Databricks identity."""
 
+    async def native_login(self) -> bool | None:
+        """Whether roles may log in with a password. None: nobody can be asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class PasswordLogin:
@@ -62,6 +65,10 @@ class PasswordLogin:
         """A native role is no Databricks identity."""
         return None
 
+    async def native_login(self) -> bool | None:
+        """There is no control plane to ask."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class DatabricksLogin:
@@ -80,6 +87,10 @@ class DatabricksLogin:
     async def is_service_principal(self) -> bool | None:
         """Whether the identity is one."""
         return (await self.control_plane.identity()).is_service_principal
+
+    async def native_login(self) -> bool | None:
+        """As the control plane says."""
+        return await self.control_plane.native_login()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers import gates
 from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
+from lakebase_operator.reconcilers.connection_test import ConnectionTests
 from lakebase_operator.reconcilers.context import ABANDON, Context, TooNarrowError
 from lakebase_operator.reconcilers.declared import Declared, declare
 from lakebase_operator.reconcilers.deletion import RoleDrop
@@ -132,6 +133,10 @@ class Databases:
                     context.expect_session(error)
                     failures[name] = error
             self._conclude_grants(declared, tallies, failures)
+            if not is_deleting(connection):
+                await ConnectionTests(
+                    context, connection, self.access, home, roles, logins.published, dry=self.dry
+                ).run()
             conclude_roles(roles, names, failures, context.report, logins=not narrow)
             await self._drop_roles(home, found, roles)
             if not self.dry:

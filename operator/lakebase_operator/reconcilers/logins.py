@@ -77,6 +77,16 @@ class SecretStore(Protocol):
         """Make a Secret beside an object, which goes with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedLogin:
+    """A login that an application finds in its Secret."""
+
+    credential: LoginCredential
+    database: str
+    changed: bool
+    """The Secret, the password or the role behind it was changed in this pass."""
+
+
 @dataclass(slots=True)
 class LoginsStep:
     """Carries out what is declared of logins. A failure stays with the login."""
@@ -100,6 +110,8 @@ class LoginsStep:
     """Gets the moments at which something is to be done next."""
     given: Mapping[int, Given] = field(default_factory=dict, init=False)
     """What the ledger says of passwords, by OID of the role."""
+    published: dict[str, PublishedLogin] = field(default_factory=dict, init=False)
+    """Those that this step has looked after without trouble, by name of the role for which they log in."""
 
     @property
     def dry(self) -> bool:
@@ -143,7 +155,8 @@ class LoginsStep:
         """Bring one login on by as many steps as there are."""
         names = login_names(role.role_name, password)
         given = await self._given(role, password)
-        secret = await self._secret(role)
+        found = secret = await self._secret(role)
+        done = len(self.statements.executed)
         held = self._held(secret)
         self._tell(role, password, held)
         asked = role.metadata.annotations.get(ANNOTATION_ROTATE)
@@ -162,10 +175,13 @@ class LoginsStep:
         else:
             await self._give(role, held.current)
             held = replace(held, set_at=held.set_at or self.now)
-        await self._publish(role, secret, held)
+        secret = await self._publish(role, secret, held)
+        changed = secret != found or len(self.statements.executed) > done
         until = await self._retire(role, password, held, names)
         if not self.dry:
             self._tell(role, password, held, until)
+        if held.current is not None and not (self.dry and changed):
+            self.published[role.role_name] = PublishedLogin(held.current, self._database(role), changed)
 
     async def _given(self, role: PostgresRole, password: Password) -> str | None:
         """The password of ``password.from``; None where it is generated."""
@@ -298,7 +314,7 @@ class LoginsStep:
         binding = role.spec.binding or Binding()
         shown = held.current or held.coming
         assert shown is not None, "there is something to publish, or to come"
-        data = self._published(binding, shown).data(
+        data = self._published(role, binding, shown).data(
             binding.template
         )  # tells of a template that cannot be filled
         data = {**(data if held.current is not None else {}), **held.coming_data()}
@@ -322,12 +338,16 @@ class LoginsStep:
         )
         return await self.secrets.read_secret(namespace, name)
 
-    def _published(self, binding: Binding, credential: LoginCredential) -> Published:
+    def _database(self, role: PostgresRole) -> str:
+        binding = role.spec.binding
+        return (binding.database if binding is not None else None) or self.connection.spec.databases[0]
+
+    def _published(self, role: PostgresRole, binding: Binding, credential: LoginCredential) -> Published:
         server = self.server
         return Published(
             host=server.host,
             port=server.port,
-            database=binding.database or self.connection.spec.databases[0],
+            database=self._database(role),
             username=credential.username,
             sslmode=SSL_MODES[server.tls_mode],
             schema=binding.schema_,

@@ -87,6 +87,7 @@ class Gateway:
         self.faults = TrafficFaults()
         self._sessions: set[_Session] = set()
         self._accepting: asyncio.Task[None] | None = None
+        self._swallowing: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         # Bound and never listening: it keeps the port ours while nobody is served, so that a client then gets
         # "connection refused" and no other program takes the port.
@@ -100,17 +101,36 @@ class Gateway:
     def open(self) -> None:
         """Begin to accept connections; nothing happens where that is so already."""
         if self._accepting is None:
+            self._stop_swallowing()
             listener = _bound_socket(self.port)
             listener.listen(512)
             self._accepting = asyncio.create_task(self._accept(listener))
 
     async def close(self) -> None:
         """Refuse new connections; those that are open go on."""
+        self._stop_swallowing()
         accepting, self._accepting = self._accepting, None
         if accepting is not None:
             accepting.cancel()
             with suppress(asyncio.CancelledError):
                 await accepting
+
+    async def swallow(self) -> None:
+        """Leave new connections without any answer: the kernel drops what comes for a listener whose queue is full."""
+        if self._swallowing:
+            return
+        await self.close()
+        listener = _bound_socket(self.port)
+        listener.listen(0)
+        self._swallowing.append(listener)
+        filler = socket.socket()  # takes the one place in the queue, and is never accepted
+        filler.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(filler, ("127.0.0.1", self.port))
+        self._swallowing.append(filler)
+
+    def _stop_swallowing(self) -> None:
+        while self._swallowing:
+            self._swallowing.pop().close()
 
     def cut_sessions(self, after_messages: int = 0) -> None:
         """Break every open connection: now, or each after so many more messages of its client."""

@@ -220,7 +220,9 @@ class Target:
         self.gateway.faults.cut_after = self.faults.cut_after or None
         self.gateway.faults.delay_seconds = self.faults.sql_delay_seconds
         gone = self.state is _S.DELETED and not self.is_autoscaling
-        if self.faults.refuse or self.state in _SILENT or gone:
+        if self.faults.swallow:
+            await self.gateway.swallow()
+        elif self.faults.refuse or self.state in _SILENT or gone:
             await self.gateway.close()
         else:
             self.gateway.open()
@@ -313,6 +315,8 @@ class Target:
         if password in self._directory.secrets():
             self._all_stats.secret_sightings[f"login {self.name}"] += 1
         self._refuse_unless_serving()
+        if self.faults.blocked_address:
+            raise Refusal("This IP address 127.0.0.1 is not allowed to connect to this endpoint.")
         if self.faults.rejected_logins:
             self.faults.rejected_logins -= 1
             raise Refusal("External authorization failed", "28000")

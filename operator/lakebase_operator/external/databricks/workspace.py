@@ -49,6 +49,9 @@ class ControlPlane(Protocol):
     async def identity(self) -> Identity:
         """Who the operator logs in as."""
 
+    async def native_login(self) -> bool:
+        """Whether roles may log in with a PostgreSQL password: what is in effect, not what was asked for."""
+
 
 class Workspace:
     """One workspace as one identity. It connects when it is first asked something.
@@ -147,6 +150,10 @@ class _DatabricksControlPlane:
 
     async def identity(self) -> Identity:
         return await self._workspace.identity()
+
+    async def native_login(self) -> bool:
+        task = Task(f"asking whether {self._target.owner} lets passwords in", self._needs)
+        return await self._call(task, lambda client: questions.native_login(client, self._target))
 
     async def _mint(self) -> Credential:
         user = (await self.identity()).user_name

@@ -59,11 +59,12 @@ async def reach(host: str, port: int, *, seconds: float) -> None:
     ) from last
 
 
-@dataclass(frozen=True, slots=True)
 class LoginRefused(Exception):  # noqa: N818  # it is an answer
     """A login that was turned down, with the server's or libpq's words."""
 
-    said: str
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
 
 
 @asynccontextmanager
@@ -112,9 +113,7 @@ async def read_data_schemas(session: Connection, *, leave_out: Sequence[str] = (
     cursor = await session.execute(query("data_schemas"), {"leave_out": list(leave_out)})
     return tuple(
         [
-            DataSchema(
-                row["name"], row["usage"], row["tables"], row["readable"], tuple(row["keyless"] or ())
-            )
+            DataSchema(row["name"], row["usage"], row["tables"], row["readable"], tuple(row["keyless"] or ()))
             async for row in cursor
         ]
     )

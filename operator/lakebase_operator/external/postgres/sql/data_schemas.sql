@@ -17,6 +17,7 @@ WITH relation AS (
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
        AND NOT c.relispartition
        AND n.nspname !~ '@SYSTEM_SCHEMA@'
+       AND NOT (n.nspname = 'public' AND c.relname = 'health_check')
        AND NOT EXISTS (
            SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
        )
