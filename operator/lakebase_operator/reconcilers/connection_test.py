@@ -250,20 +250,19 @@ class ConnectionTests:
 
 
 def tell(context: Context, role: PostgresRole, findings: Sequence[Finding]) -> None:
-    """``status.test``, the condition, and an Event where it says something else than before."""
+    """``status.test``, the condition, and an Event where a login begins to work."""
     services, report = context.services, context.report
     status = services.catalog.status(key_of(role))
     outcome = tests.conclusion(findings)
     report.fields(role, {"test": tests.entries(findings, status.get("test") or [], services.clock.now())})
     report.fact(role, outcome)
-    before = tests.tested_condition(status) or {}
-    if (before.get("status"), before.get("reason")) != (outcome["status"], outcome["reason"]):
-        works = outcome["status"] == "True"
-        message = f"The published login works. {outcome['message']}".rstrip() if works else outcome["message"]
-        event = ObjectEvent(
-            "Normal" if works else "Warning", Reason(outcome["reason"]), message, action="TestConnection"
+    before = tests.tested_condition(status)
+    if outcome["status"] == "True" and (before is None or before["status"] != "True"):
+        # That it fails is told by the Event of Ready.
+        message = f"The published login works. {outcome['message']}".rstrip()
+        report.event(
+            role, ObjectEvent("Normal", Reason.CONNECTION_TEST_PASSED, message, action="TestConnection")
         )
-        report.event(role, event)
     for one in findings:
         services.observer.connection_test(one.step.value, one.result.value)
 
