@@ -282,6 +282,9 @@ class Lab:
         """Leave the workspace as it was, without the databases of the test."""
         await self.simulator.clear_faults()
         for target in self.simulator.targets.values():
+            given = target.settings.enable_pg_native_login
+            if target.enable_pg_native_login != given:
+                self.simulator.set_native_login(target.name, enabled=given)
             await self.simulator.set_state(target.name, "ACTIVE" if target.is_autoscaling else "AVAILABLE")
         for database in self._databases:
             if database.admin.closed:

@@ -54,9 +54,9 @@ async def run_like_psql(secret: Mapping[str, str], directory: Path) -> str:
     return output.decode().strip()
 
 
-async def set_up(lab: Lab, there: Namespace, **spec: Any) -> Database:
+async def set_up(lab: Lab, there: Namespace, database: Database | None = None, **spec: Any) -> Database:
     """A database with a connection, and a role ``app`` that reads it and has a password."""
-    sales = await lab.database("native")
+    sales = database or await lab.database("native")
     name = f"app_{sales.name}"
     await there.apply(
         await lab.connection(there, sales),
@@ -78,7 +78,10 @@ async def test_an_application_logs_in_with_the_published_secret(
     lab: Lab, there: Namespace, operators: Operators, tmp_path: Path
 ) -> None:
     await operators.start()
-    sales = await set_up(lab, there, binding={"schema": "elementum", "template": {"dsn": "$host/$database"}})
+    sales = await lab.database("native")
+    await sales.run("CREATE SCHEMA elementum")
+    await sales.run("GRANT CREATE, USAGE ON SCHEMA elementum TO PUBLIC")
+    await set_up(lab, there, sales, binding={"schema": "elementum", "template": {"dsn": "$host/$database"}})
     body, _ = await there.ready(APP, "AccessGrant/app-reads")
     assert body["status"]["binding"] == {"name": "app-login"}
     assert condition_of(body, "CredentialFresh")
@@ -221,6 +224,7 @@ async def test_the_same_role_on_two_connections_has_two_secrets_and_a_given_pass
 ) -> None:
     await operators.start()
     one, two = await lab.database("native"), await lab.database("provisioned")
+    lab.simulator.set_native_login("provisioned", enabled=True)
     name = f"app_{one.name}"
     given = {"from": {"name": "vault", "key": "password"}}
     lab.passwords += ["Given-by-a-vault-1", "Given-by-a-vault-2"]

@@ -9,18 +9,18 @@ from typing import Any
 
 import psycopg
 
-from lakebase_operator.api import PostgresRole
+from lakebase_operator.api import LakebaseConnection, PostgresRole
 from lakebase_operator.api.base import ObjectMeta
 from lakebase_operator.api.lakebase_connection import TLSMode
 from lakebase_operator.external.kube.objects import Secret
 from lakebase_operator.external.postgres.roles import preflight
-from lakebase_operator.external.postgres.session import Server
+from lakebase_operator.external.postgres.session import Connection, Server
 from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.logins import LoginsStep
 from lakebase_operator.reconcilers.platform_schema import PlatformSchemaStep
 from lakebase_operator.reconcilers.report import Report, Saying
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
-from lakebase_operator.reconcilers.roles import RolesStep
+from lakebase_operator.reconcilers.roles import Roles, RolesStep
 from lakebase_operator.reconcilers.view import View, is_deleting
 from tests.postgres import objects
 from tests.postgres.world import KEY, NOW, World
@@ -84,6 +84,8 @@ class Logins:
     deadlines: list[datetime] = field(default_factory=list)
     planned: list[str] = field(default_factory=list)
     host: str = HOST
+    port: int = 5432
+    ca_file: str | None = None
     steps_left: int | None = None
     """After so many writes to the cluster or the server the process ends."""
 
@@ -115,7 +117,7 @@ class Logins:
                 connection,
                 str(KEY),
                 home,
-                Server(self.host, 5432, TLSMode.VERIFY_FULL, None),
+                self.server,
                 replace(step.statements, executed=[]),
                 known,
                 self.report,
@@ -124,6 +126,8 @@ class Logins:
             )
             with self._ending(logins):
                 await logins.run()
+            if not dry:
+                await self.after_logins(connection, home, known, logins)
             conclude_roles(known, [self.world.database], {}, self.report)
             executed = (*schemas.executed, *logins.statements.executed)
             self.planned = [text for _, text, _ in executed] if dry else []
@@ -133,6 +137,16 @@ class Logins:
                     assert await drop.run(role)
         (first,) = [one for one in self.report.said() if one.subject is roles[0]] or [Saying(roles[0])]
         return first
+
+    @property
+    def server(self) -> Server:
+        """Where applications find the database."""
+        return Server(self.host, self.port, TLSMode.VERIFY_FULL, self.ca_file)
+
+    async def after_logins(
+        self, connection: LakebaseConnection, home: Connection, known: Roles, step: LoginsStep
+    ) -> None:
+        """What follows in a pass."""
 
     @contextmanager
     def _ending(self, step: Any) -> Iterator[None]:

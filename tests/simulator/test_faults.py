@@ -39,6 +39,31 @@ async def test_refuse_lets_nobody_connect_until_it_is_cleared(
 
 
 @both_targets
+async def test_swallow_gives_no_answer_until_it_is_cleared(simulator: LakebaseSimulator, target: str) -> None:
+    async with await log_in(simulator, target) as open_before:
+        await simulator.fault(target, "swallow")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.open_connection("127.0.0.1", simulator.targets[target].port)
+        assert await value(open_before, "SELECT 1") == 1
+    await simulator.clear_faults()
+    async with await log_in(simulator, target):
+        pass
+
+
+@both_targets
+async def test_block_address_turns_logins_down_for_where_they_come_from(
+    simulator: LakebaseSimulator, target: str
+) -> None:
+    await simulator.fault(target, "block-address")
+    with pytest.raises(psycopg.OperationalError, match=r"IP address 127\.0\.0\.1 is not allowed"):
+        await log_in(simulator, target)
+    await simulator.clear_faults()
+    async with await log_in(simulator, target):
+        pass
+
+
+@both_targets
 async def test_drop_cuts_open_connections_once(simulator: LakebaseSimulator, target: str) -> None:
     async with await log_in(simulator, target) as connection:
         await simulator.fault(target, "drop")

@@ -26,6 +26,9 @@ class Observer(Protocol):
     def credential(self, event: str) -> None:
         """A database ``Rejected`` a credential that should have been valid, or one was ``Renewed`` for that."""
 
+    def connection_test(self, step: str, result: str) -> None:
+        """A step of the connection test of a login was ``Passed``, ``Warning``, ``Failed`` or ``Skipped``."""
+
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
         """A request to ``kubernetes``, ``databricks`` or ``postgres`` ended: ``Success`` or the class of its failure."""
 
@@ -52,6 +55,9 @@ class NullObserver:
         """Ignored."""
 
     def credential(self, event: str) -> None:
+        """Ignored."""
+
+    def connection_test(self, step: str, result: str) -> None:
         """Ignored."""
 
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:

@@ -45,6 +45,9 @@ class Login(Protocol):
     def roles(self) -> RoleApi | None:
         """Roles as the Databricks API knows them; None: there is no such API."""
 
+    async def native_login(self) -> bool | None:
+        """Whether roles may log in with a password. None: nobody can be asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class PasswordLogin:
@@ -70,6 +73,10 @@ class PasswordLogin:
         """A password says nothing to the Databricks API."""
         return None
 
+    async def native_login(self) -> bool | None:
+        """There is no control plane to ask."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class DatabricksLogin:
@@ -92,6 +99,10 @@ class DatabricksLogin:
     def roles(self) -> RoleApi | None:
         """As the control plane has them."""
         return self.control_plane.roles()
+
+    async def native_login(self) -> bool | None:
+        """As the control plane says."""
+        return await self.control_plane.native_login()
 
 
 @dataclass(frozen=True, slots=True)

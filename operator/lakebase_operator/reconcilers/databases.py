@@ -19,6 +19,7 @@ from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers import gates
 from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
+from lakebase_operator.reconcilers.connection_test import ConnectionTests
 from lakebase_operator.reconcilers.context import ABANDON, Context, TooNarrowError
 from lakebase_operator.reconcilers.declared import Declared, declare
 from lakebase_operator.reconcilers.deletion import RoleDrop
@@ -156,6 +157,10 @@ class Databases:
             self._conclude_grants(declared, tallies, failures)
             if exposing is not None:
                 await exposing.show(failures)
+            if not is_deleting(connection):
+                await ConnectionTests(
+                    context, connection, self.access, home, roles, logins.published, dry=self.dry
+                ).run()
             conclude_roles(roles, names, failures, context.report, narrow=narrow)
             await self._drop_roles(home, found, roles)
             if not self.dry:

@@ -77,6 +77,16 @@ class SecretStore(Protocol):
         """Make a Secret beside an object, which goes with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedLogin:
+    """A login that an application finds in its Secret."""
+
+    credential: LoginCredential
+    database: str
+    changed: bool
+    """The Secret, the password or the role behind it was changed in this pass."""
+
+
 @dataclass(slots=True)
 class LoginsStep:
     """Carries out what is declared of logins. A failure stays with the login."""
@@ -100,6 +110,8 @@ class LoginsStep:
     """Gets the moments at which something is to be done next."""
     given: Mapping[int, Given] = field(default_factory=dict, init=False)
     """What the ledger says of passwords, by OID of the role."""
+    published: dict[str, PublishedLogin] = field(default_factory=dict, init=False)
+    """Those that this step has looked after without trouble, by name of the role for which they log in."""
 
     @property
     def dry(self) -> bool:
@@ -143,7 +155,8 @@ class LoginsStep:
         """Bring one login on by as many steps as there are."""
         names = login_names(role.role_name, password)
         given = await self._given(role, password)
-        secret = await self._secret(role)
+        found = secret = await self._secret(role)
+        done = len(self.statements.executed)
         held = self._held(secret)
         self._tell(role, password, held)
         asked = role.metadata.annotations.get(ANNOTATION_ROTATE)
@@ -162,10 +175,15 @@ class LoginsStep:
         else:
             await self._give(role, held.current)
             held = replace(held, set_at=held.set_at or self.now)
-        await self._publish(role, secret, held)
+        secret = await self._publish(role, secret, held)
+        changed = secret != found or len(self.statements.executed) > done
         until = await self._retire(role, password, held, names)
         if not self.dry:
             self._tell(role, password, held, until)
+        if held.current is not None and not (self.dry and changed):
+            self.published[role.role_name] = PublishedLogin(
+                held.current, role.login_database(self.connection.spec.databases), changed
+            )
 
     async def _given(self, role: PostgresRole, password: Password) -> str | None:
         """The password of ``password.from``; None where it is generated."""

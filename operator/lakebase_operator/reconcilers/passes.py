@@ -16,8 +16,8 @@ from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.external.postgres.ledger import forget_connection
 from lakebase_operator.external.postgres.roles import preflight
-from lakebase_operator.external.postgres.session import Timeouts
-from lakebase_operator.reconcilers import ending, gates, plans
+from lakebase_operator.external.postgres.session import Server, Timeouts
+from lakebase_operator.reconcilers import ending, gates, plans, unreachable_logins
 from lakebase_operator.reconcilers import instance as instances
 from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import (
@@ -92,11 +92,20 @@ async def _work(context: Context, connection: LakebaseConnection, logins: Logins
     seen = await _ask(context, login)
     instances.tell(connection, seen, context.report)
     if not seen.state.connectable:
+        unreachable_logins.tell_not_available(context, *instances.explain(seen))
         return ending.not_connectable(context, connection, seen)
     if seen.state is InstanceState.ASLEEP and not _may_wake(context, connection):
         return ending.asleep(context, connection, seen)
-    target = server(connection, seen, secrets, _timeouts(context))
-    access = Access(login, target, seen, context.services.observer)
+    target: Server | None = None
+    try:
+        target = server(connection, seen, secrets, _timeouts(context))
+        return await _work_on(context, connection, Access(login, target, seen, context.services.observer))
+    except LakebaseError as error:
+        await unreachable_logins.tell_unreachable(context, target, error)
+        raise
+
+
+async def _work_on(context: Context, connection: LakebaseConnection, access: Access) -> Outcome:
     await _add_finalizers(context, connection)
     if connection.spec.mode is Mode.PLAN and not is_deleting(connection):
         return await _plan(context, connection, access)

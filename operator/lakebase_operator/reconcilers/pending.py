@@ -7,6 +7,7 @@ from typing import Any
 from lakebase_operator.api import AccessGrant, LakebaseConnection, PostgresRole
 from lakebase_operator.api.base import ANNOTATION_ROTATE
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.connection_test import tested_condition
 from lakebase_operator.domain.desired import is_active
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.reconcilers.view import Dependent, is_deleting, is_finalized
@@ -33,7 +34,7 @@ def is_pending(subject: LakebaseConnection | Dependent, catalog: Catalog, now: d
     ready = _ready(status)
     if ready is None or status.get("observedGeneration") != subject.metadata.generation:
         return True
-    if ready["status"] != "True" and ready["reason"] not in _CARRIED_OUT:
+    if ready["status"] != "True" and ready["reason"] not in _CARRIED_OUT and not _only_tested(status, ready):
         return True
     if isinstance(subject, AccessGrant):
         # Time has passed its notBefore or expiresAt since.
@@ -41,6 +42,12 @@ def is_pending(subject: LakebaseConnection | Dependent, catalog: Catalog, now: d
     if isinstance(subject, PostgresRole):
         return _password_is_due(subject, status, now)
     return False
+
+
+def _only_tested(status: Mapping[str, Any], ready: Mapping[str, Any]) -> bool:
+    """It was carried out, and what is not ready is what the connection test says."""
+    tested = tested_condition(status)
+    return tested is not None and tested["status"] != "True" and tested["reason"] == ready["reason"]
 
 
 def _password_is_due(role: PostgresRole, status: Mapping[str, Any], now: datetime) -> bool:

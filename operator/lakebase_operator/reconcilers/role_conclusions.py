@@ -34,7 +34,7 @@ def conclude_roles(
     narrow
         Only what AccessGrants concern was looked at: what was said of roles of which there is more stays.
     """
-    for name, tally in roles.tallies.items():
+    for tally in roles.tallies.values():
         if tally.role.spec.owns:
             _tell_owned(tally, databases, failures, report)
         if not narrow:

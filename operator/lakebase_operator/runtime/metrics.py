@@ -70,6 +70,12 @@ class Metrics:
             ["event"],
             registry=registry,
         )
+        self._connection_tests = Counter(
+            f"{PREFIX}_connection_tests_total",
+            "Steps of the connection tests of logins, by how they went.",
+            ["step", "result"],
+            registry=registry,
+        )
         self._requests = Histogram(
             f"{PREFIX}_external_request_duration_seconds",
             "Duration of requests to Kubernetes, Databricks and Postgres.",
@@ -116,6 +122,10 @@ class Metrics:
     def credential(self, event: str) -> None:
         """Something happened to a credential."""
         self._credentials.labels(event).inc()
+
+    def connection_test(self, step: str, result: str) -> None:
+        """A step of the connection test of a login ended."""
+        self._connection_tests.labels(step, result).inc()
 
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
         """A request ended."""

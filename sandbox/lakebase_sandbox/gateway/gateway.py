@@ -71,6 +71,21 @@ class TrafficFaults:
     cut_after: int | None = None
 
 
+class ReservedPort:
+    """A free port of 127.0.0.1 that nobody else can take.
+
+    It is bound and never listened on: while nobody serves it, a client gets "connection refused".
+    """
+
+    def __init__(self) -> None:
+        self._socket = _bound_socket(0)
+        self.number: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        """Give it back."""
+        self._socket.close()
+
+
 class Gateway:
     """The gateway of one server: it listens on one port of 127.0.0.1, the same one for its whole life.
 
@@ -78,20 +93,27 @@ class Gateway:
         tls: a server-side context.
         backend: the server behind it.
         doorman: who decides about logins.
+        port: the port, which is the gateway's from now on; None: any.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext, backend: Backend, doorman: Doorman) -> None:
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext,
+        backend: Backend,
+        doorman: Doorman,
+        port: ReservedPort | None = None,
+    ) -> None:
         self._tls = tls
         self._backend = backend
         self._doorman = doorman
         self.faults = TrafficFaults()
         self._sessions: set[_Session] = set()
         self._accepting: asyncio.Task[None] | None = None
+        self._swallowing: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        # Bound and never listening: it keeps the port ours while nobody is served, so that a client then gets
-        # "connection refused" and no other program takes the port.
-        self._reservation = _bound_socket(0)
-        self.port: int = self._reservation.getsockname()[1]
+        self._reserved = port or ReservedPort()
+        self.port = self._reserved.number
 
     @property
     def is_open(self) -> bool:
@@ -100,17 +122,36 @@ class Gateway:
     def open(self) -> None:
         """Begin to accept connections; nothing happens where that is so already."""
         if self._accepting is None:
+            self._stop_swallowing()
             listener = _bound_socket(self.port)
             listener.listen(512)
             self._accepting = asyncio.create_task(self._accept(listener))
 
     async def close(self) -> None:
         """Refuse new connections; those that are open go on."""
+        self._stop_swallowing()
         accepting, self._accepting = self._accepting, None
         if accepting is not None:
             accepting.cancel()
             with suppress(asyncio.CancelledError):
                 await accepting
+
+    async def swallow(self) -> None:
+        """Leave new connections without any answer: the kernel drops what comes for a listener whose queue is full."""
+        if self._swallowing:
+            return
+        await self.close()
+        listener = _bound_socket(self.port)
+        listener.listen(0)
+        self._swallowing.append(listener)
+        filler = socket.socket()  # takes the one place in the queue, and is never accepted
+        filler.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(filler, ("127.0.0.1", self.port))
+        self._swallowing.append(filler)
+
+    def _stop_swallowing(self) -> None:
+        while self._swallowing:
+            self._swallowing.pop().close()
 
     def cut_sessions(self, after_messages: int = 0) -> None:
         """Break every open connection: now, or each after so many more messages of its client."""
@@ -124,7 +165,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._reservation.close()
+        self._reserved.close()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -38,6 +38,8 @@ class Faults:
 
     Parameters:
         refuse: TCP connections to the gateway are refused.
+        swallow: TCP connections to the gateway get no answer, as behind a firewall that drops packets.
+        blocked_address: logins are turned down for the address that they come from, as by an IP access list.
         cut_after: connections are cut after so many messages of their client; None: never.
         expired_before: credentials issued up to this moment (seconds since 1970) count as expired at login.
         rejected_logins: so many of the next logins fail with a passing error.
@@ -55,6 +57,8 @@ class Faults:
     """
 
     refuse: bool = False
+    swallow: bool = False
+    blocked_address: bool = False
     cut_after: int | None = None
     expired_before: float = 0.0
     rejected_logins: int = 0
@@ -123,6 +127,8 @@ WORKSPACE_FAULTS = ("http", "slow", *WORKSPACE_ONLY_FAULTS)
 USAGE = {
     "refuse": "refuse",
     "drop": "drop [MESSAGES]",
+    "swallow": "swallow",
+    "block-address": "block-address",
     "expire-token": "expire-token",
     "reject-logins": "reject-logins COUNT",
     "http": f"http {'|'.join(str(status) for status in _HTTP_ERRORS)} [COUNT]",
@@ -159,6 +165,10 @@ def _set(faults: Faults, name: str, args: Sequence[str]) -> None:
     match name:
         case "refuse":
             faults.refuse = True
+        case "swallow":
+            faults.swallow = True
+        case "block-address":
+            faults.blocked_address = True
         case "drop":
             faults.cut_after = _count(args[0]) if args else 0
         case "expire-token":

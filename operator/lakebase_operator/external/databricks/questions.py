@@ -46,6 +46,17 @@ def state(workspace: WorkspaceClient, target: Target) -> Instance:
             return states.of_instance(workspace.database.get_database_instance(target.path))
 
 
+def native_login(workspace: WorkspaceClient, target: Target) -> bool:
+    """Whether roles may log in with a PostgreSQL password. An Autoscaling project says so for all its endpoints."""
+    match target:
+        case AutoscalingTarget():
+            status = workspace.postgres.get_project(target.project_path).status
+            return bool(status is not None and status.enable_pg_native_login)
+        case ProvisionedTarget():
+            instance = workspace.database.get_database_instance(target.path)
+            return bool(instance.effective_enable_pg_native_login)
+
+
 def credential(workspace: WorkspaceClient, target: Target) -> tuple[str, datetime]:
     """A new token for the database, and when it expires.
 

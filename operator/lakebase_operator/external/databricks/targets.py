@@ -49,7 +49,12 @@ class AutoscalingTarget:
     @property
     def branch_path(self) -> str:
         """Resource name of the branch for a URL."""
-        return f"projects/{quote(self.project, safe='')}/branches/{quote(self.branch, safe='')}"
+        return f"{self.project_path}/branches/{quote(self.branch, safe='')}"
+
+    @property
+    def project_path(self) -> str:
+        """Resource name of the project for a URL."""
+        return f"projects/{quote(self.project, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,9 @@ class ControlPlane(Protocol):
     def roles(self) -> RoleApi:
         """The roles of the database server, as the control plane knows them."""
 
+    async def native_login(self) -> bool:
+        """Whether roles may log in with a PostgreSQL password: what is in effect, not what was asked for."""
+
 
 class Workspace:
     """One workspace as one identity. It connects when it is first asked something.
@@ -154,6 +157,10 @@ class _DatabricksControlPlane:
 
     def roles(self) -> RoleApi:
         return DatabricksRoles(self._call, self._target)
+
+    async def native_login(self) -> bool:
+        task = Task(f"asking whether {self._target.owner} lets passwords in", self._needs)
+        return await self._call(task, lambda client: questions.native_login(client, self._target))
 
     async def _mint(self) -> Credential:
         user = (await self.identity()).user_name

@@ -8,6 +8,8 @@ Lakebase's proxy reports many of its own errors without an SQLSTATE or as XX000,
      │                3D000                   InvalidError   DatabaseNotFound
      │                53300                   TransientError TooManyConnections
      │                TLS                     InvalidError   TLSFailed
+     │                "IP address … is not    InvalidError   NetworkBlocked
+     │                allowed"
      │                everything else         TransientError Unreachable
      └── working      class 08, 57P0x         TransientError ConnectionLost
                       42501                   InvalidError   PermissionDenied
@@ -23,17 +25,17 @@ import psycopg
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError, TransientError
 
-__all__ = ["connect_error", "is_authentication_failure", "is_concurrent_update", "query_error"]
+__all__ = ["connect_error", "is_authentication_failure", "is_concurrent_update", "query_error", "words"]
 
 _CONCURRENT = re.compile(r"tuple concurrently (updated|deleted)|could not find tuple for role")
 _RETRYABLE_STATES = frozenset({"40001", "40P01", "55P03", "23505"})
 
 
-def _text(error: psycopg.Error) -> str:
+def words(error: psycopg.Error) -> str:
     """The server's or libpq's words, on one line, without libpq's preamble (it names host, port and user)."""
-    words = error.diag.message_primary or str(error)
-    words = re.sub(r" Is the server running .*?\?", "", " ".join(words.split())).rstrip(".")
-    return re.sub(r"^connection (failed: )?(to server )?(connection )?.*?failed: (FATAL: )?", "", words)
+    text = error.diag.message_primary or str(error)
+    text = re.sub(r" Is the server running .*?\?", "", " ".join(text.split())).rstrip(".")
+    return re.sub(r"^connection (failed: )?(to server )?(connection )?.*?failed: (FATAL: )?", "", text)
 
 
 def is_authentication_failure(error: psycopg.Error) -> bool:
@@ -63,8 +65,11 @@ def connect_error(
         )
     if not isinstance(error, psycopg.Error):
         return TransientError(Reason.UNREACHABLE, f"{where} cannot be reached: {type(error).__name__}.")
-    text = _text(error)
+    text = words(error)
     rules: tuple[tuple[str, type[LakebaseError], Reason, str], ...] = (
+        (r"IP address .* is not allowed|not allowed to connect to this endpoint", InvalidError, Reason.NETWORK_BLOCKED,
+         f"{where} refuses the address that the operator comes from: {text}. It is no matter of the credential: add the "
+         "address to the workspace's IP access list."),
         (r"is not permitted to log in", InvalidError, Reason.OPERATOR_ROLE_NOT_LOGIN,
          f'The role "{user}" may not log in. Run as an administrator: ALTER ROLE "{user}" LOGIN'),
         (r'role "[^"]*" does not exist', InvalidError, Reason.OPERATOR_ROLE_MISSING,
@@ -106,7 +111,7 @@ def query_error(error: psycopg.Error, *, doing: str) -> LakebaseError:
     doing
         What was being done, as in "creating the ledger in sales".
     """
-    text, state = _text(error), error.sqlstate or ""
+    text, state = words(error), error.sqlstate or ""
     message = f"{doing[:1].upper()}{doing[1:]} failed: {text} (SQLSTATE {state or 'none'})."
     if state == "42501":
         return InvalidError(Reason.PERMISSION_DENIED, message)

@@ -54,8 +54,10 @@ class Server:
     timeouts: Timeouts = Timeouts()
 
 
-async def connect(server: Server, credential: Credential, database: str) -> Connection:
-    """Open a session.
+async def connect(
+    server: Server, credential: Credential, database: str, *, application: str = "lakebase-operator"
+) -> Connection:
+    """Open a session, which calls itself ``application``.
 
     Raises
     ------
@@ -80,7 +82,7 @@ async def connect(server: Server, credential: Credential, database: str) -> Conn
                 password=credential.password,
                 sslmode=SSL_MODES[server.tls_mode],
                 sslrootcert=root,
-                application_name="lakebase-operator",
+                application_name=application,
                 connect_timeout=int(limits.connect),
                 keepalives_idle=30,
                 autocommit=True,
