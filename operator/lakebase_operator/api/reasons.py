@@ -265,6 +265,21 @@ class Reason(StrEnum):
     DRIFT_FOUND = "DriftFound"
     """Something was changed by hand; ``drift.action: Report`` leaves it so."""
 
+    # -- access reports ------------------------------------------------------------------------------------------
+    REVIEWED = "Reviewed"
+    """The access report was made, and no role has more than is declared."""
+    WIDER_THAN_DECLARED = "WiderThanDeclared"
+    """The access report was made, and roles have more than is declared; the ConfigMap in ``status.report`` lists it. Nothing is
+    taken away."""
+    REVIEW_OVERDUE = "ReviewOverdue"
+    """No access report could be made for twice ``spec.report.interval``: the database is out of reach, or sleeps."""
+    REVIEW_OFF = "ReviewOff"
+    """``spec.report.interval`` is ``0s``: no access report is made."""
+    QUERY_AUDIT_AVAILABLE = "QueryAuditAvailable"
+    """pgaudit is installed or loaded, so the server keeps a record of queries as it is set up."""
+    QUERY_AUDIT_UNAVAILABLE = "QueryAuditUnavailable"
+    """No pgaudit, as far as the operator's role may see: PostgreSQL keeps no record of who queried what."""
+
     # -- deletion ------------------------------------------------------------------------------------------------
     DELETING = "Deleting"
     """Being cleaned up before it goes."""

@@ -26,6 +26,10 @@ class Observer(Protocol):
     def credential(self, event: str) -> None:
         """A database ``Rejected`` a credential that should have been valid, or one was ``Renewed`` for that."""
 
+    def login(self, result: str, count: int = 1) -> None:
+        """Logins to a database: ``Seen`` (of declared roles, in the list of sessions), ``Rejected`` (the operator's own),
+        ``TestPassed`` and ``TestRejected`` (with a published password)."""
+
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
         """A request to ``kubernetes``, ``databricks`` or ``postgres`` ended: ``Success`` or the class of its failure."""
 
@@ -52,6 +56,9 @@ class NullObserver:
         """Ignored."""
 
     def credential(self, event: str) -> None:
+        """Ignored."""
+
+    def login(self, result: str, count: int = 1) -> None:
         """Ignored."""
 
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:

@@ -29,6 +29,7 @@ from lakebase_operator.reconcilers.overdue import end_overdue
 from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
 from lakebase_operator.reconcilers.people import resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
+from lakebase_operator.reconcilers.review import ReviewStep
 from lakebase_operator.reconcilers.role_execution import PLANNED
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
@@ -142,6 +143,12 @@ class Databases:
                 if is_deleting(connection):
                     await self._forget(home, failures)
                 self._remember(declared, roles, results, failures)
+                enforcing = connection.spec.mode is Mode.ENFORCE and not is_deleting(connection)
+                if enforcing and not narrow and not failures:
+                    ledger = step.preflight.ledger or results[0].managed > 0
+                    await ReviewStep(
+                        context, connection, self.access, home, ledger, roles, declared, people
+                    ).run()
             borrowed.keep = narrow and context.memory.known is not None
         planned = tuple((resource, text) for resource, text, result in executed if result == PLANNED)
         return Done(results, failures, planned, handovers)

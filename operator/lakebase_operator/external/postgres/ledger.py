@@ -93,7 +93,7 @@ async def forget_connection(connection: Connection, owner: str) -> None:
     """Remove all that the ledger holds for a connection; its change log stays."""
     cursor = await connection.execute(
         "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('lakebase_operator') AND relname = ANY(%s)",
-        [["held", "roles", "passwords", "snapshots"]],  # one that was made earlier may lack some
+        [["held", "roles", "passwords", "logins", "snapshots"]],  # one that was made earlier may lack some
     )
     for row in await cursor.fetchall():
         table = sql.Identifier("lakebase_operator", row["relname"])
