@@ -86,6 +86,8 @@ class Reason(StrEnum):
     """The Databricks API does not answer."""
     CONTROL_PLANE_DENIED = "ControlPlaneDenied"
     """The Databricks API refuses the operator's identity (403): it needs CAN_USE or CAN_MANAGE on the project or instance."""
+    ADDRESS_BLOCKED = "AddressBlocked"
+    """The workspace's IP access list does not let in the address that the operator comes from. Nothing is said of its credential."""
     CONTROL_PLANE_THROTTLED = "ControlPlaneThrottled"
     """The Databricks API asks for fewer requests (429); tried again when it says so."""
     CONTROL_PLANE_CONFLICT = "ControlPlaneConflict"

@@ -81,6 +81,10 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        for result in ("Seen", "Rejected", "TestPassed", "TestRejected"):
+            self._logins.labels(result)  # from the beginning: else the first one is no increase
+        for action in ("Repaired", "Reported"):
+            self._drift.labels(action)
         self._requests = Histogram(
             f"{PREFIX}_external_request_duration_seconds",
             "Duration of requests to Kubernetes, Databricks and Postgres.",
