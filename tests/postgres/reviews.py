@@ -51,7 +51,9 @@ class Reviews:
     databases: Sequence[str] = ()
     interval: str = "24h"
     now: datetime = NOW
-    status: dict[str, Any] = field(default_factory=dict)
+    status: dict[str, Any] = field(
+        default_factory=lambda: {"conditions": [{"type": "Synced", "status": "True"}]}
+    )
     maps: dict[str, dict[str, str]] = field(default_factory=dict)
     """ConfigMaps by name."""
     facts: dict[str, Condition] = field(default_factory=dict)

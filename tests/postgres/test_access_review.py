@@ -92,7 +92,7 @@ async def test_what_a_role_declares_of_memberships_attributes_and_ownership_is_n
     assert reviews.wider(name) == {("Ownership", "other", "1")}
 
 
-@pytest.mark.requirement("R-155", "R-213")
+@pytest.mark.requirement("R-155")
 async def test_a_superuser_and_a_member_of_databricks_superuser_stand_out_also_if_nobody_declares_them(
     world: World,
 ) -> None:
@@ -154,6 +154,19 @@ async def test_a_report_is_made_when_it_is_due_or_asked_for_and_otherwise_nothin
     reviews.annotations["lakebase.dev/sync-now"] = "please"
     await reviews.report(grant, after=timedelta(minutes=1))
     assert reviews.status["report"]["at"] == (reviews.now).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.requirement("R-157")
+async def test_the_first_pass_over_a_connection_makes_no_report_yet(world: World) -> None:
+    reviews = Reviews(world, status={})
+    await reviews.look()
+    assert reviews.maps == {}
+    reviews.status = {"conditions": [{"type": "Synced", "status": "False"}]}
+    await reviews.look()
+    assert reviews.maps == {}
+    reviews.status = {"conditions": [{"type": "Synced", "status": "True"}]}
+    await reviews.look()
+    assert list(reviews.maps) == ["marketing-access-report"]
 
 
 @pytest.mark.requirement("R-157")

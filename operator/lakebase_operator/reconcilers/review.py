@@ -110,9 +110,13 @@ class ReviewStep:
     def _is_due(self, interval: float) -> bool:
         status = self.context.status()
         asked = self.connection.metadata.annotations.get(ANNOTATION_SYNC_NOW)
-        at = (status.get("report") or {}).get("at")
-        if at is None or (asked is not None and asked != status.get("lastHandledSync")):
+        if asked is not None and asked != status.get("lastHandledSync"):
             return True
+        at = (status.get("report") or {}).get("at")
+        if at is None:  # not in the first pass: its grants are still being made
+            return any(
+                one["type"] == "Synced" and one["status"] == "True" for one in status.get("conditions", ())
+            )
         return self._now() >= datetime.fromisoformat(at) + timedelta(seconds=interval)
 
     def _now(self) -> datetime:
