@@ -48,7 +48,10 @@ def _page() -> str:
         if family.name.startswith(PREFIX):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = ", ".join(
-                f"`{label}`" for label in described.get(family.name, ()) or _labels(family.samples)
+                f"`{label}`"
+                for label in described.get(family.name, ())
+                or getattr(family, "_labelnames", ())  # of those that are read off at a scrape
+                or _labels(family.samples)
             )
             lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(lines) + "\n"

@@ -28,7 +28,10 @@ FULL: dict[str, Any] = {
     "extraVolumes": [{"name": "extra", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "extra", "mountPath": "/extra"}],
     "podDisruptionBudget": {"enabled": True},
-    "prometheus": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "prometheus": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "rule": {"enabled": True, "labels": {"release": "prometheus"}},
+    },
     "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]},
     "podAnnotations": {"example.com/a": "b"},
     "podLabels": {"example.com/c": "d"},
@@ -100,9 +103,10 @@ def test_the_default_installation_is_one_replica_that_is_replaced_and_elects_its
     assert container(manifests)["args"] == ["run"]
     assert {
         kind: len(of_kind(manifests, kind))
-        for kind in ("ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget")
+        for kind in ("ServiceMonitor", "PrometheusRule", "NetworkPolicy", "PodDisruptionBudget")
     } == {
         "ServiceMonitor": 0,
+        "PrometheusRule": 0,
         "NetworkPolicy": 0,
         "PodDisruptionBudget": 0,
     }
@@ -211,6 +215,48 @@ def test_all_values_together_render_what_they_say(render: Render) -> None:
     assert container(manifests)["args"] == ["run", "--verbose"]
     assert one(manifests, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
     assert one(manifests, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def alerts(render: Render) -> dict[str, Manifest]:
+    (group,) = one(render(**FULL), "PrometheusRule")["spec"]["groups"]
+    return {rule["alert"]: rule for rule in group["rules"]}
+
+
+@pytest.mark.requirement("R-168")
+def test_every_metric_that_an_alert_names_exists_with_the_labels_that_it_names(render: Render) -> None:
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    metrics = dict(re.findall(r"^\| `(lakebase_operator\w*)` \| \w+ \| ([^|]*) \|", page, re.MULTILINE))
+    assert len(metrics) > 20
+    for name, rule in alerts(render).items():
+        named = set(re.findall(r"lakebase_operator_\w+", rule["expr"]))
+        assert named, name
+        assert named <= metrics.keys(), name
+        known = {label for metric in named for label in re.findall(r"\w+", metrics[metric])}
+        used = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
+        used |= set(re.findall(r"by \((\w+)\)", rule["expr"])) | set(re.findall(r"{(\w+)[=!]", rule["expr"]))
+        assert used <= known, name
+        assert not re.search(r"{{(?! \$labels\.\w+ }})", str(rule["annotations"])), name
+
+
+@pytest.mark.requirement("R-168")
+def test_there_is_an_alert_for_failed_logins_drift_overdue_passwords_and_expired_access_and_each_is_documented(
+    render: Render,
+) -> None:
+    found = alerts(render)
+    page = (ROOT / "docs" / "access-review.md").read_text()
+    wanted = {"LoginsRejected", "Drift", "PasswordsOverdue", "ExpiredAccess", "AccessReportOverdue"}
+    assert {f"Lakebase{name}" for name in wanted} <= found.keys()
+    for name, rule in found.items():
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+        assert rule["annotations"].keys() == {"summary", "description"}
+        assert f"| `{name}` |" in page
+    assert set(re.findall(r"^\| `(Lakebase\w+)` \|", page, re.MULTILINE)) == found.keys()
+
+
+@pytest.mark.requirement("R-168")
+def test_the_namespace_of_a_metric_stays_that_of_the_connection(render: Render) -> None:
+    (endpoint,) = one(render(**FULL), "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["honorLabels"] is True
 
 
 def test_with_watched_namespaces_nothing_is_bound_for_the_whole_cluster(render: Render) -> None:

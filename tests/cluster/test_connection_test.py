@@ -74,7 +74,7 @@ async def test_a_login_that_works_says_so_step_by_step(
     [
         ("refuse", "PortClosed", "refuses connections on port"),
         ("swallow", "NetworkBlocked", "swallows connections"),
-        ("block-address", "NetworkBlocked", "not allowed to connect"),
+        ("block-address", "AddressBlocked", "not allowed to connect"),
         ("wrong-host", "HostUnresolvable", "cannot be resolved"),
     ],
 )

@@ -161,6 +161,19 @@ async def test_a_token_endpoint_that_redirects_does_not_get_the_secret_sent_on(
     assert scripted.requests("/elsewhere") == []
 
 
+@pytest.mark.requirement("R-166")
+@pytest.mark.parametrize("path", [METADATA, TOKEN, ME])
+async def test_an_address_that_is_not_on_the_access_list_is_told_apart_from_a_bad_secret(
+    scripted: ScriptedWorkspace, workspace: Workspace, path: str
+) -> None:
+    blocked = "Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: 1234567890"
+    scripted.say(path, Answer({"error_code": "403", "message": blocked}, 403))
+    refused = await failure(workspace.identity)
+    assert refused.reason is Reason.ADDRESS_BLOCKED
+    assert "203.0.113.7" in refused.message
+    assert "add the address" in refused.message
+
+
 async def test_a_token_endpoint_without_tls_is_not_used(
     scripted: ScriptedWorkspace, workspace: Workspace
 ) -> None:

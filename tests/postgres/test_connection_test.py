@@ -189,7 +189,7 @@ async def test_an_address_that_is_blocked_is_told_from_a_wrong_password(
 ) -> None:
     role = app(world)
     logins.doorman.says = Refusal("This IP address 203.0.113.7 is not allowed to connect to this endpoint.")
-    message = await fails(logins, role, "Network", Reason.NETWORK_BLOCKED)
+    message = await fails(logins, role, "Network", Reason.ADDRESS_BLOCKED)
     assert "203.0.113.7" in message
     logins.doorman.says = None
     await healed(logins, role)

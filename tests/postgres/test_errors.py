@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +122,23 @@ async def test_a_wrong_password_is_told_as_such_and_a_refused_token_as_expired(d
     error = await failing(door.address(), oauth("postgres"), "postgres")
     assert (type(error), error.reason) == (InvalidError, Reason.TOKEN_EXPIRED)
     assert is_authentication_failure(cause(error))
+
+
+@pytest.mark.requirement("R-166")
+@pytest.mark.parametrize("login", [native, oauth])
+async def test_an_address_that_is_not_on_the_access_list_is_told_apart_from_a_bad_credential(
+    door: Door, login: Callable[[str], Credential]
+) -> None:
+    refused = "External authorization failed. Source IP address: 203.0.113.7 is blocked by Databricks IP ACL for workspace: 42"
+    door.doorman.refusal = Refusal(refused, "28000")
+    error = await failing(door.address(), login("postgres"), "postgres")
+    assert (type(error), error.reason) == (InvalidError, Reason.ADDRESS_BLOCKED)
+    assert "203.0.113.7" in error.message
+    assert "IP access list" in error.message
+    assert not is_authentication_failure(cause(error)), "another credential would not help"
+    door.doorman.refusal = Refusal("External authorization failed", "28000")
+    error = await failing(door.address(), login("postgres"), "postgres")
+    assert error.reason in {Reason.PASSWORD_REJECTED, Reason.TOKEN_EXPIRED}
 
 
 def cause(error: LakebaseError) -> psycopg.Error:

@@ -35,6 +35,10 @@ class ConditionType(StrEnum):
     PUBLIC_ACCESS = "PublicAccess"
     """PUBLIC, that is everybody who can log in, holds privileges in a managed database; the message lists them. Only for
     information: PostgreSQL itself gives PUBLIC some, such as CONNECT."""
+    ACCESS_REVIEWED = "AccessReviewed"
+    """The access report was made in time; `status.report` has it. Its reason says whether roles have more than is declared."""
+    QUERY_AUDIT_AVAILABLE = "QueryAuditAvailable"
+    """The server keeps a record of queries (pgaudit), as far as the operator's role may see. Only for information."""
     OVER_PRIVILEGED = "OverPrivileged"
     """The role may do everything, as a superuser or a member of `databricks_superuser`. Only a warning."""
     MAPPING_RESOLVED = "MappingResolved"
@@ -67,6 +71,8 @@ CONDITIONS: Final[Mapping[str, tuple[ConditionType, ...]]] = MappingProxyType(
             ConditionType.DRIFTED,
             ConditionType.UNMANAGED_GRANTS,
             ConditionType.PUBLIC_ACCESS,
+            ConditionType.ACCESS_REVIEWED,
+            ConditionType.QUERY_AUDIT_AVAILABLE,
         ),
         "PostgresRole": (*_EVERYWHERE, ConditionType.OVER_PRIVILEGED, ConditionType.CREDENTIAL_FRESH),
         "UserMapping": (*_EVERYWHERE, ConditionType.MAPPING_RESOLVED),

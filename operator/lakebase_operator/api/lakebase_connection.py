@@ -241,6 +241,14 @@ class ConnectionDeletionPolicy(StrEnum):
     REVOKE = "Revoke"
 
 
+class AccessReport(Model):
+    """The access report: who holds what beside what is declared, and which roles nobody uses."""
+
+    interval: Duration = "24h"
+    """Time between two reports; `0s`: none. A report is made at the end of a comparison, so a compute that sleeps is not woken for
+    it, and none is made with `mode: Plan`. The annotation `lakebase.dev/sync-now` asks for one at once."""
+
+
 class LakebaseConnectionSpec(Model):
     """One registered Lakebase database server, how to log in, how strictly to keep it."""
 
@@ -285,6 +293,8 @@ class LakebaseConnectionSpec(Model):
     """What happens to what nobody declares."""
     drift: Drift = Drift()
     """How often and how strictly the database is compared with the declarations."""
+    report: AccessReport = AccessReport()
+    """The access report."""
     when_asleep: WhenAsleep = WhenAsleep.SKIP
     """What a scheduled comparison does when the compute is scaled to zero. A change of a declaration always wakes it."""
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
@@ -375,6 +385,36 @@ class PlanStatus(Model):
     """The ConfigMap with all of them, in order, under the key `plan.sql`."""
 
 
+class AccessReportStatus(Model):
+    """The last access report."""
+
+    at: Timestamp
+    """When it was made."""
+    watched_since: Timestamp
+    """Since when the operator looks who is logged in: before, nobody was seen."""
+    roles: int
+    """Roles in it: all that log in or are declared, but those of the system."""
+    wider: int
+    """Things that roles have beside what is declared."""
+    unused: int
+    """Roles that nobody was seen to use, that hold nothing and that nobody is mapped to."""
+    omitted: int = 0
+    """Lines for which there was no room."""
+    config_map: Annotated[str, Field(max_length=253)]
+    """The ConfigMap that has it: `roles.csv`, `wider.csv`, `tables.csv`."""
+
+
+class LinksStatus(Model):
+    """Where Databricks shows queries and cost, which this operator leaves to it. The best known addresses; they may change."""
+
+    query_history: Annotated[str, Field(max_length=1024)] | None = None
+    """Queries of the workspace."""
+    instance: Annotated[str, Field(max_length=1024)] | None = None
+    """The instance of Lakebase Provisioned, with its metrics."""
+    usage: Annotated[str, Field(max_length=1024)] | None = None
+    """Usage and cost, in the account console."""
+
+
 class LakebaseConnectionStatus(Status):
     """What the operator knows of the server."""
 
@@ -398,6 +438,10 @@ class LakebaseConnectionStatus(Status):
     """What nobody declares, as far as `unmanagedGrants` looks for it and has not taken it away."""
     plan: PlanStatus | None = None
     """With `mode: Plan`: what waits for approval. Absent when there is nothing to do."""
+    report: AccessReportStatus | None = None
+    """The last access report."""
+    links: LinksStatus | None = None
+    """Pages of Databricks about the target."""
     roles: int | None = None
     """PostgresRoles and UserMappings on this connection."""
     grants: int | None = None

@@ -86,6 +86,8 @@ class Reason(StrEnum):
     """The Databricks API does not answer."""
     CONTROL_PLANE_DENIED = "ControlPlaneDenied"
     """The Databricks API refuses the operator's identity (403): it needs CAN_USE or CAN_MANAGE on the project or instance."""
+    ADDRESS_BLOCKED = "AddressBlocked"
+    """The workspace's IP access list does not let in the address that the operator comes from. Nothing is said of its credential."""
     CONTROL_PLANE_THROTTLED = "ControlPlaneThrottled"
     """The Databricks API asks for fewer requests (429); tried again when it says so."""
     CONTROL_PLANE_CONFLICT = "ControlPlaneConflict"
@@ -311,6 +313,21 @@ class Reason(StrEnum):
     """Somebody else granted or set it, and nobody declares it; ``unmanagedGrants.action: Report`` leaves it so."""
     DRIFT_FOUND = "DriftFound"
     """Something was changed by hand; ``drift.action: Report`` leaves it so."""
+
+    # -- access reports ------------------------------------------------------------------------------------------
+    REVIEWED = "Reviewed"
+    """The access report was made, and no role has more than is declared."""
+    WIDER_THAN_DECLARED = "WiderThanDeclared"
+    """The access report was made, and roles have more than is declared; the ConfigMap in ``status.report`` lists it. Nothing is
+    taken away."""
+    REVIEW_OVERDUE = "ReviewOverdue"
+    """No access report could be made for twice ``spec.report.interval``: the database is out of reach, or sleeps."""
+    REVIEW_OFF = "ReviewOff"
+    """``spec.report.interval`` is ``0s``: no access report is made."""
+    QUERY_AUDIT_AVAILABLE = "QueryAuditAvailable"
+    """pgaudit is installed or loaded, so the server keeps a record of queries as it is set up."""
+    QUERY_AUDIT_UNAVAILABLE = "QueryAuditUnavailable"
+    """No pgaudit, as far as the operator's role may see: PostgreSQL keeps no record of who queried what."""
 
     # -- deletion ------------------------------------------------------------------------------------------------
     DELETING = "Deleting"

@@ -19,6 +19,15 @@ _REASONS_INTRODUCTION: Final = (
     "They are stable: match on them, not on messages.\n"
 )
 
+_EVENTS: Final = (
+    ("Reconcile", "any object", "`Ready` changes its value or its reason; a Warning where the object is then `Stalled`"),
+    ("Compare", "LakebaseConnection", "something was changed by hand: `DriftRepaired`, `DriftFound`"),
+    ("Review", "LakebaseConnection", "an access report has something that the one before had not: `WiderThanDeclared`"),
+    ("Rotate", "PostgresRole", "a password was replaced: `PasswordFresh`"),
+    ("Delete", "any object", "an object was let go without cleaning up: `Abandoned`"),
+)  # fmt: skip
+"""Action of an Event, what it is about, and when there is one. A test compares the actions with those in the code."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Field:
@@ -82,6 +91,13 @@ def index_page(definitions: Iterable[JSON]) -> str:
 def reasons_page() -> str:
     """The page of all reasons, by section."""
     lines = [_HEADER, "# Reasons\n", _REASONS_INTRODUCTION]
+    lines += [
+        "## Events\n",
+        "Each has a reason of this page, and says in `action` what the operator was doing.\n",
+    ]
+    lines += _table(
+        ("Action", "About", "When"), [(f"`{action}`", about, when) for action, about, when in _EVENTS]
+    )
     for section, found in groupby(members(Reason), key=lambda member: member.section):
         lines.append(f"## {section[:1].upper()}{section[1:]}\n")
         lines += _table(("Reason", "Meaning"), [(f"`{m.value}`", m.description) for m in found])

@@ -16,6 +16,7 @@ from lakebase_operator.api.base import ANNOTATION_ROTATE
 from lakebase_operator.api.objects import Privilege
 from lakebase_operator.api.postgres_role import ConnectionTestResult, ConnectionTestStep
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.errors import ADDRESS_BLOCKED
 from lakebase_operator.domain.exposed import Exposed, ExposedTable
 from lakebase_operator.domain.near_names import did_you_mean
 from lakebase_operator.domain.privileges import ObjectClass
@@ -226,7 +227,6 @@ class RefusedLogin:
     """The operator sets the password again."""
 
 
-_ADDRESS = r"not allowed to connect to this endpoint|IP address .* not allowed|VPC endpoint"
 _TLS = r"certificate|does not support SSL|SSL error|sslmode|Invalid protocol version"
 _BROKEN = r"unexpected eof|SSL SYSCALL|reset by peer|server closed the connection|connection is lost"
 _NOT_UP = r"the database system is |starting up|temporarily unavailable|Control plane request failed"
@@ -260,8 +260,8 @@ def refused(said: str, *, where: str, database: str, login: RefusedLogin) -> Fin
     def says(pattern: str) -> bool:
         return re.search(pattern, said) is not None
 
-    if says(_ADDRESS):
-        return failed(network, Reason.NETWORK_BLOCKED, f"{where} refuses the address that the operator comes from: {said}. It is no "
+    if ADDRESS_BLOCKED.search(said):
+        return failed(network, Reason.ADDRESS_BLOCKED, f"{where} refuses the address that the operator comes from: {said}. It is no "
                       "matter of the password: add the address to the workspace's IP access list.")  # fmt: skip
     if says(_TLS):
         return failed(network, Reason.TLS_FAILED, f"TLS with {where} fails: {said}. Check spec.tls of the LakebaseConnection.")  # fmt: skip

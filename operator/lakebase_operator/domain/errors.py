@@ -8,7 +8,21 @@
      └── InvalidError     a person must change something: Stalled, no hot retry
 """
 
+import re
+
 from lakebase_operator.api.reasons import Reason
+
+ADDRESS_BLOCKED = re.compile(
+    r"IP ACL|IP access list|unauthorized network access|IP address .* not allowed|not allowed to connect to this endpoint",
+    re.IGNORECASE,
+)
+"""How Databricks says, over HTTPS and as PostgreSQL, that it is the address that is refused and not the credential. Public
+reports of both quote "Source IP address: … is blocked by Databricks IP ACL for workspace: …"; the lists themselves are described in
+https://docs.databricks.com/en/security/network/front-end/ip-access-list-workspace.html."""
+ALLOW_ADDRESS = (
+    "add the address by which the operator's cluster reaches the internet to the workspace's IP access list"
+)
+"""What to do about it."""
 
 
 class LakebaseError(Exception):

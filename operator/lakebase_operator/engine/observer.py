@@ -29,6 +29,9 @@ class Observer(Protocol):
     def connection_test(self, step: str, result: str) -> None:
         """A step of the connection test of a login was ``Passed``, ``Warning``, ``Failed`` or ``Skipped``."""
 
+    def login(self, result: str, count: int = 1) -> None:
+        """Logins to a database: ``Seen`` (of declared roles, in the list of sessions), ``Rejected`` (the operator's own)."""
+
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
         """A request to ``kubernetes``, ``databricks`` or ``postgres`` ended: ``Success`` or the class of its failure."""
 
@@ -58,6 +61,9 @@ class NullObserver:
         """Ignored."""
 
     def connection_test(self, step: str, result: str) -> None:
+        """Ignored."""
+
+    def login(self, result: str, count: int = 1) -> None:
         """Ignored."""
 
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:

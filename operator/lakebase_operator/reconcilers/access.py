@@ -29,6 +29,16 @@ from lakebase_operator.reconcilers.timing import observed
 from lakebase_operator.reconcilers.workspaces import SecretValues as SecretValues  # noqa: PLC0414  # re-exported
 from lakebase_operator.reconcilers.workspaces import Workspaces, secret_text
 
+_REJECTED = frozenset(
+    {
+        Reason.TOKEN_EXPIRED,
+        Reason.PASSWORD_REJECTED,
+        Reason.OPERATOR_ROLE_MISSING,
+        Reason.OPERATOR_ROLE_NOT_LOGIN,
+    }
+)
+"""The server answered, and did not let the operator in."""
+
 
 class Login(Protocol):
     """Where the server is and how to log in."""
@@ -139,9 +149,14 @@ class Access:
             raise
 
     async def _connect(self, credential: Credential, database: str) -> Connection:
-        return await observed(
-            self.observer, "postgres", "connect", connect(self.server, credential, database)
-        )
+        try:
+            return await observed(
+                self.observer, "postgres", "connect", connect(self.server, credential, database)
+            )
+        except InvalidError as error:
+            if error.reason in _REJECTED:
+                self.observer.login("Rejected")
+            raise
 
     @asynccontextmanager
     async def session(self, database: str) -> AsyncIterator[Connection]:

@@ -37,6 +37,7 @@ from lakebase_operator.reconcilers.platform_schema import (
     keep_known,
     roles_with_platform_schema,
 )
+from lakebase_operator.reconcilers.review import ReviewStep
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.role_execution import PLANNED
 from lakebase_operator.reconcilers.role_level import LevelStep
@@ -168,6 +169,12 @@ class Databases:
                 if is_deleting(connection):
                     await self._forget(home, failures)
                 self._remember(declared, roles, results, failures, platform)
+                enforcing = connection.spec.mode is Mode.ENFORCE and not is_deleting(connection)
+                if enforcing and not narrow and not failures:
+                    ledger = step.preflight.ledger or results[0].managed > 0
+                    await ReviewStep(
+                        context, connection, self.access, home, ledger, roles, declared, people
+                    ).run()
             borrowed.keep = narrow and context.memory.known is not None
         planned = tuple((resource, text) for resource, text, result in executed if result == PLANNED)
         return Done(results, failures, planned, handovers)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from lakebase_operator.reconcilers.grants import Remembered
 from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.sessions import HomeSession
+from lakebase_operator.reconcilers.sightings import Sightings
 from lakebase_operator.reconcilers.timing import Pauses
 
 
@@ -28,3 +29,5 @@ class Memory:
     """Changes of roles that Databricks carries out, by name of the role."""
     remembered: dict[str, Remembered] = field(default_factory=dict)
     """The last comparison of each database."""
+    sightings: Sightings = field(default_factory=Sightings)
+    """Who was seen logged in, until a report has written it down."""

@@ -12,6 +12,7 @@ from lakebase_operator.api.base import ANNOTATION_APPROVE, ANNOTATION_SYNC_NOW
 from lakebase_operator.api.lakebase_connection import Mode, WhenAsleep
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.instance import Instance, InstanceState
+from lakebase_operator.domain.links import links
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.external.postgres.ledger import forget_connection
@@ -20,6 +21,7 @@ from lakebase_operator.external.postgres.session import Server, Timeouts
 from lakebase_operator.reconcilers import ending, gates, plans, unreachable_logins
 from lakebase_operator.reconcilers import instance as instances
 from lakebase_operator.reconcilers import preflight as preflights
+from lakebase_operator.reconcilers import review as reviews
 from lakebase_operator.reconcilers.access import (
     Access,
     DatabricksLogin,
@@ -53,6 +55,7 @@ async def run(context: Context, logins: Logins) -> Outcome:
     SessionLostError
         A session was lost, and another pass is worth while at once.
     """
+    reviews.tell_overdue(context)
     outcome = await _run(context, logins)
     gates.tell_broken_that_stay(context)
     tell_overdue(context)
@@ -88,7 +91,9 @@ async def _run(context: Context, logins: Logins) -> Outcome:
 
 async def _work(context: Context, connection: LakebaseConnection, logins: Logins) -> Outcome:
     secrets = await _secrets(context, connection)
-    login = logins.login(resolved(connection, context.services.catalog), secrets)
+    spec = resolved(connection, context.services.catalog)
+    context.report.fields(connection, {"links": links(spec)})
+    login = logins.login(spec, secrets)
     seen = await _ask(context, login)
     instances.tell(connection, seen, context.report)
     if not seen.state.connectable:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from lakebase_operator.api import AccessGrant, LakebaseConnection, PostgresRole
+from lakebase_operator.api.access_grant import Ensure
 from lakebase_operator.api.base import ANNOTATION_ROTATE
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.connection_test import tested_condition
@@ -60,6 +61,14 @@ def _password_is_due(role: PostgresRole, status: Mapping[str, Any], now: datetim
     return (asked is not None and asked != known.get("handledRotation")) or any(
         datetime.fromisoformat(date) <= now for date in dates
     )
+
+
+def is_overstaying(grant: AccessGrant, status: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the time of an AccessGrant is over, and no pass has found in the database that nothing of it is held."""
+    if grant.spec.ensure is Ensure.ABSENT or grant.spec.expires_at is None or grant.spec.expires_at > now:
+        return False
+    ready = _ready(status)
+    return ready is None or ready["status"] != "True" or ready["reason"] not in _INACTIVE
 
 
 def _ready(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -1,5 +1,6 @@
 """All metrics, and the observer that feeds them. Labels are bounded: kinds, verbs, outcomes; names only of connections."""
 
+from collections import Counter as Counts
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -10,10 +11,14 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from lakebase_operator import __version__
-from lakebase_operator.api import PostgresRole
+from lakebase_operator.api import AccessGrant, LakebaseConnection, PostgresRole
+from lakebase_operator.api.durations import seconds
+from lakebase_operator.api.postgres_role import ConnectionTestResult, ConnectionTestStep
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.queue import WorkQueue
+from lakebase_operator.reconcilers.pending import is_overstaying
+from lakebase_operator.reconcilers.review import is_overdue
 
 PREFIX = "lakebase_operator"
 PASS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
@@ -76,6 +81,18 @@ class Metrics:
             ["step", "result"],
             registry=registry,
         )
+        self._logins = Counter(
+            f"{PREFIX}_logins_total",
+            "Logins: of declared roles, as Seen in the list of sessions; of the operator, Rejected.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("Seen", "Rejected"):
+            self._logins.labels(result)  # from the beginning: else the first one is no increase
+        for action in ("Repaired", "Reported"):
+            self._drift.labels(action)
+        for step in ConnectionTestStep:
+            self._connection_tests.labels(step.value, ConnectionTestResult.FAILED.value)
         self._requests = Histogram(
             f"{PREFIX}_external_request_duration_seconds",
             "Duration of requests to Kubernetes, Databricks and Postgres.",
@@ -127,6 +144,10 @@ class Metrics:
         """A step of the connection test of a login ended."""
         self._connection_tests.labels(step, result).inc()
 
+    def login(self, result: str, count: int = 1) -> None:
+        """Somebody logged in, or was refused."""
+        self._logins.labels(result).inc(count)
+
     def request(self, system: str, operation: str, outcome: str, seconds: float) -> None:
         """A request ended."""
         self._requests.labels(system, operation, outcome).observe(seconds)
@@ -170,6 +191,49 @@ class _State(Collector):
             objects.add_metric([kind, ready], count)
         yield objects
         yield from self._passwords()
+        yield from self._access()
+
+    def _access(self) -> Iterator[Metric]:
+        """Of each connection: access that should have ended, and what the last access report says."""
+        labels, now = ("namespace", "connection"), datetime.now(UTC)
+        expired = GaugeMetricFamily(
+            f"{PREFIX}_expired_access",
+            "AccessGrants of a connection whose time is over, and whose end nobody has found in the database yet.",
+            labels=labels,
+        )
+        wider = GaugeMetricFamily(
+            f"{PREFIX}_access_wider",
+            "Things that roles of a connection held beside what is declared, at the last access report.",
+            labels=labels,
+        )
+        unused = GaugeMetricFamily(
+            f"{PREFIX}_unused_roles", "Roles of a connection that nobody seems to need.", labels=labels
+        )
+        overdue = GaugeMetricFamily(
+            f"{PREFIX}_access_report_overdue",
+            "1 while the last access report of a connection is older than twice its interval, else 0.",
+            labels=labels,
+        )
+        late = Counts(
+            self._connection_of(grant)
+            for grant in self._catalog.of_kind(AccessGrant)
+            if is_overstaying(grant, self._catalog.status(key_of(grant)), now)
+        )
+        for connection in self._catalog.of_kind(LakebaseConnection):
+            key = (connection.metadata.namespace, connection.metadata.name)
+            expired.add_metric(key, late[key])
+            report = self._catalog.status(key_of(connection)).get("report")
+            if report:
+                wider.add_metric(key, report["wider"])
+                unused.add_metric(key, report["unused"])
+                interval = seconds(connection.spec.report.interval)
+                overdue.add_metric(key, bool(interval) and is_overdue(report["at"], interval, now))
+        yield from (expired, wider, unused, overdue)
+
+    @staticmethod
+    def _connection_of(one: AccessGrant | PostgresRole) -> tuple[str, str]:
+        reference = one.spec.connection_ref
+        return (reference.namespace or one.metadata.namespace, reference.name)
 
     def _passwords(self) -> Iterator[Metric]:
         """Of each connection: the oldest password, the next change, and how many are overdue."""
@@ -192,8 +256,7 @@ class _State(Collector):
         for role in self._catalog.of_kind(PostgresRole):
             if role.spec.password is None:
                 continue
-            reference = role.spec.connection_ref
-            connection = (reference.namespace or role.metadata.namespace, reference.name)
+            connection = self._connection_of(role)
             known = self._catalog.status(key_of(role)).get("password") or {}
             for name, found in (("setAt", set_at), ("nextRotation", due)):
                 if name in known:

@@ -35,6 +35,16 @@ def explained(error: Exception) -> LakebaseError:
         (platform.PermissionDenied("Invalid access token."), InvalidError, Reason.OAUTH_CLIENT_REJECTED),
         (platform.PermissionDenied("no"), InvalidError, Reason.CONTROL_PLANE_DENIED),
         (PrivateLinkValidationError("no"), InvalidError, Reason.CONTROL_PLANE_DENIED),
+        (
+            platform.PermissionDenied("Source IP address: 203.0.113.7 is blocked by Databricks IP ACL"),
+            InvalidError,
+            Reason.ADDRESS_BLOCKED,
+        ),
+        (
+            platform.PermissionDenied("Unauthorized network access to workspace: 42"),
+            InvalidError,
+            Reason.ADDRESS_BLOCKED,
+        ),
         (platform.NotFound("project id not found"), NotReadyError, Reason.INSTANCE_NOT_FOUND),
         (platform.ResourceDoesNotExist("gone"), NotReadyError, Reason.INSTANCE_NOT_FOUND),
         (

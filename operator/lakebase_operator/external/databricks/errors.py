@@ -5,7 +5,8 @@
     what arrives                                            becomes           reason
     -----------------------------------------------------   ---------------   --------------------------------------
     401, a token that is not accepted, invalid_client       InvalidError      OAuthClientRejected
-    403                                                     InvalidError      ControlPlaneDenied
+    403, blocked by an IP access list                       InvalidError      AddressBlocked
+    other 403                                               InvalidError      ControlPlaneDenied
     404                                                     NotReadyError     InstanceNotFound
     404 ENDPOINT_NOT_FOUND, FEATURE_DISABLED                InvalidError      LakebaseNotEnabled
     QUOTA_EXCEEDED and its like                             InvalidError      CapacityLimit
@@ -32,7 +33,14 @@ from databricks.sdk.errors.base import DatabricksError
 from databricks.sdk.errors.private_link import PrivateLinkValidationError
 
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError, TransientError
+from lakebase_operator.domain.errors import (
+    ADDRESS_BLOCKED,
+    ALLOW_ADDRESS,
+    InvalidError,
+    LakebaseError,
+    NotReadyError,
+    TransientError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +196,12 @@ def _answered(error: DatabricksError, workspace: str, task: Task, said: str) -> 
                 Reason.CONTROL_PLANE_DENIED,
                 f"The Databricks workspace {workspace} is closed to the operator's network by private link: let the "
                 f"operator's cluster reach it through the private endpoint.",
+            )
+        case platform.PermissionDenied() if ADDRESS_BLOCKED.search(said):
+            return InvalidError(
+                Reason.ADDRESS_BLOCKED,
+                f"The Databricks workspace {workspace} blocks the operator's network address while {task.doing} ({said}): "
+                f"{ALLOW_ADDRESS}.",
             )
         case platform.PermissionDenied():
             return InvalidError(

@@ -19,7 +19,13 @@ from databricks.sdk.oauth import Refreshable, Token
 from requests.auth import HTTPBasicAuth
 
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.errors import InvalidError, LakebaseError, TransientError
+from lakebase_operator.domain.errors import (
+    ADDRESS_BLOCKED,
+    ALLOW_ADDRESS,
+    InvalidError,
+    LakebaseError,
+    TransientError,
+)
 
 from .auth import Auth, OAuthM2M, WorkloadIdentity
 from .errors import tidy
@@ -106,6 +112,8 @@ class AccessToken(Refreshable, CredentialsStrategy):
         status = answer.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise self._refusal(answer)
+        if status == HTTPStatus.FORBIDDEN and ADDRESS_BLOCKED.search(answer.text):
+            raise self._refusal(answer)
         if status != HTTPStatus.OK:
             return None
         try:
@@ -129,6 +137,11 @@ class AccessToken(Refreshable, CredentialsStrategy):
                 Reason.CONTROL_PLANE_ERROR,
                 f"{where} answers with status {status} ({said}): it is tried again.",
                 retry_after=_seconds(answer.headers.get("Retry-After")),
+            )
+        if status == HTTPStatus.FORBIDDEN and ADDRESS_BLOCKED.search(answer.text):
+            return InvalidError(
+                Reason.ADDRESS_BLOCKED,
+                f"{self._url} blocks the operator's network address ({said}): {ALLOW_ADDRESS}.",
             )
         return InvalidError(
             Reason.OAUTH_CLIENT_REJECTED,

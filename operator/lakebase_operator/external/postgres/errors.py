@@ -4,11 +4,12 @@ Lakebase's proxy reports many of its own errors without an SQLSTATE or as XX000,
 (https://www.postgresql.org/docs/current/errcodes-appendix.html for the rest)::
 
     psycopg.Error
-     ├── connecting   28P01, 28000 …          InvalidError   PasswordRejected, OperatorRoleMissing, …
+     ├── connecting   blocked by an IP list   InvalidError   AddressBlocked
+     │                28P01, 28000 …          InvalidError   PasswordRejected, OperatorRoleMissing, …
      │                3D000                   InvalidError   DatabaseNotFound
      │                53300                   TransientError TooManyConnections
      │                TLS                     InvalidError   TLSFailed
-     │                "IP address … is not    InvalidError   NetworkBlocked
+     │                "IP address … is not    InvalidError   AddressBlocked
      │                allowed"
      │                everything else         TransientError Unreachable
      └── working      class 08, 57P0x         TransientError ConnectionLost
@@ -23,7 +24,14 @@ import re
 import psycopg
 
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError, TransientError
+from lakebase_operator.domain.errors import (
+    ADDRESS_BLOCKED,
+    ALLOW_ADDRESS,
+    InvalidError,
+    LakebaseError,
+    NotReadyError,
+    TransientError,
+)
 
 __all__ = ["connect_error", "is_authentication_failure", "is_concurrent_update", "query_error", "words"]
 
@@ -41,6 +49,8 @@ def words(error: psycopg.Error) -> str:
 def is_authentication_failure(error: psycopg.Error) -> bool:
     """Whether a fresh credential might help."""
     text = str(error)
+    if ADDRESS_BLOCKED.search(text):
+        return False
     return "password authentication failed" in text or "External authorization failed" in text
 
 
@@ -67,9 +77,8 @@ def connect_error(
         return TransientError(Reason.UNREACHABLE, f"{where} cannot be reached: {type(error).__name__}.")
     text = words(error)
     rules: tuple[tuple[str, type[LakebaseError], Reason, str], ...] = (
-        (r"IP address .* is not allowed|not allowed to connect to this endpoint", InvalidError, Reason.NETWORK_BLOCKED,
-         f"{where} refuses the address that the operator comes from: {text}. It is no matter of the credential: add the "
-         "address to the workspace's IP access list."),
+        (f"(?i:{ADDRESS_BLOCKED.pattern})", InvalidError, Reason.ADDRESS_BLOCKED,
+         f"{where} blocks the operator's network address, whatever its credential: {text}. To let it in, {ALLOW_ADDRESS}."),
         (r"is not permitted to log in", InvalidError, Reason.OPERATOR_ROLE_NOT_LOGIN,
          f'The role "{user}" may not log in. Run as an administrator: ALTER ROLE "{user}" LOGIN'),
         (r'role "[^"]*" does not exist', InvalidError, Reason.OPERATOR_ROLE_MISSING,

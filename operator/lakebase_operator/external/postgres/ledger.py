@@ -103,9 +103,8 @@ async def forget_connection(connection: Connection, owner: str) -> None:
     """Remove all that the ledger holds for a connection; its change log stays."""
     cursor = await connection.execute(
         "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('lakebase_operator') AND relname = ANY(%s)",
-        [
-            ["held", "roles", "passwords", "platform_schemas", "snapshots"]
-        ],  # one that was made earlier may lack some
+        # One that was made earlier may lack some.
+        [["held", "roles", "passwords", "platform_schemas", "logins", "snapshots"]],
     )
     for row in await cursor.fetchall():
         table = sql.Identifier("lakebase_operator", row["relname"])

@@ -24,3 +24,10 @@ def query(name: str) -> LiteralString:
 def comparison(*, record: bool) -> LiteralString:
     """The comparison of the rules with the ACLs; with ``record``, it writes the ledger too."""
     return "WITH " + query("rules") + (query("record") if record else "") + query("compare")
+
+
+@cache
+def access_held(*, ledger: bool) -> LiteralString:
+    """What roles hold in a database; without a ledger, nothing counts as declared."""
+    source = query("ledger_held" if ledger else "ledger_none")
+    return cast(LiteralString, query("access_held").replace("@LEDGER@", source))  # type: ignore[redundant-cast]

@@ -53,6 +53,15 @@ CREATE TABLE IF NOT EXISTS lakebase_operator.passwords (
     PRIMARY KEY (connection, role)
 );
 
+-- When roles were last seen logged in (in the home database only). Written with a report, and only where it has changed.
+CREATE TABLE IF NOT EXISTS lakebase_operator.logins (
+    connection text        NOT NULL,
+    role       oid         NOT NULL,
+    last_seen  timestamptz NOT NULL,
+    logins     bigint      NOT NULL,
+    PRIMARY KEY (connection, role)
+);
+
 -- Objects that an AccessGrant with newObjects: false found first.
 CREATE TABLE IF NOT EXISTS lakebase_operator.snapshots (
     connection text  NOT NULL,

@@ -1,0 +1,103 @@
+"""What the metrics say of access, read off the catalog at a scrape."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lakebase_operator.engine.catalog import Catalog
+from lakebase_operator.engine.clock import SystemClock
+from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
+from lakebase_operator.engine.queue import WorkQueue
+from lakebase_operator.runtime.metrics import Metrics
+
+HOUR = timedelta(hours=1)
+Body = dict[str, Any]
+
+
+def moment(after: timedelta) -> str:
+    return (datetime.now(UTC) + after).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def body(name: str, spec: Body, status: Body) -> Body:
+    meta = {"name": name, "namespace": "team", "uid": name, "generation": 1, "resourceVersion": "1"}
+    return {"metadata": meta, "spec": spec, "status": status}
+
+
+def grant(name: str, expires: timedelta | None, ready: str, reason: str, **more: Any) -> Body:
+    spec = {
+        "connectionRef": {"name": "marketing"},
+        "database": "db",
+        "subjects": [{"kind": "Role", "name": "r"}],
+        "objects": [{"schemas": {"names": ["s"]}}],
+        "access": "Read",
+        **more,
+    }
+    if expires is not None:
+        spec["expiresAt"] = moment(expires)
+    condition = {"type": "Ready", "status": ready, "reason": reason, "message": ""}
+    return body(name, spec, {"observedGeneration": 1, "conditions": [condition]})
+
+
+def connection(interval: str, report: Body | None) -> Body:
+    spec = {
+        "target": {"server": {"host": "db.example.com"}},
+        "auth": {"password": {"secretRef": {"name": "login"}}},
+        "report": {"interval": interval},
+    }
+    return body("marketing", spec, {"report": report} if report else {})
+
+
+def scrape(catalog: Catalog) -> dict[str, float]:
+    """Samples by name and labels."""
+    queue: WorkQueue[ConnectionKey] = WorkQueue(SystemClock())
+    objects: WorkQueue[ObjectKey] = WorkQueue(SystemClock())
+    text = Metrics(catalog, queue, objects).exposition().decode()
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+OF = '{connection="marketing",namespace="team"}'
+
+
+@pytest.mark.requirement("R-168")
+def test_access_is_counted_as_expired_until_its_end_is_found_in_the_database() -> None:
+    catalog = Catalog()
+    catalog.upsert("LakebaseConnection", connection("24h", None))
+    catalog.upsert("AccessGrant", grant("ended", -HOUR, "True", "Expired"))
+    catalog.upsert("AccessGrant", grant("current", HOUR, "True", "Succeeded"))
+    catalog.upsert("AccessGrant", grant("endless", None, "True", "Succeeded"))
+    assert scrape(catalog)[f"lakebase_operator_expired_access{OF}"] == 0
+    catalog.upsert("AccessGrant", grant("asleep", -HOUR, "True", "Succeeded"))
+    catalog.upsert("AccessGrant", grant("stuck", -HOUR, "False", "Unrevocable"))
+    absent = {"access": None, "privileges": ["USAGE"], "ensure": "Absent"}
+    catalog.upsert("AccessGrant", grant("absence", -HOUR, "True", "Succeeded", **absent))
+    assert scrape(catalog)[f"lakebase_operator_expired_access{OF}"] == 2
+
+
+@pytest.mark.requirement("R-168", "R-157")
+def test_a_report_that_is_older_than_twice_its_interval_is_overdue() -> None:
+    report = {"at": moment(-3 * HOUR), "wider": 5, "unused": 2, "roles": 9}
+    catalog = Catalog()
+    catalog.upsert("LakebaseConnection", connection("2h", report))
+    found = scrape(catalog)
+    assert found[f"lakebase_operator_access_wider{OF}"] == 5
+    assert found[f"lakebase_operator_unused_roles{OF}"] == 2
+    assert found[f"lakebase_operator_access_report_overdue{OF}"] == 0
+    catalog = Catalog()
+    catalog.upsert("LakebaseConnection", connection("1h", report))
+    assert scrape(catalog)[f"lakebase_operator_access_report_overdue{OF}"] == 1
+    catalog = Catalog()
+    catalog.upsert("LakebaseConnection", connection("0s", report))
+    assert scrape(catalog)[f"lakebase_operator_access_report_overdue{OF}"] == 0
+
+
+@pytest.mark.requirement("R-168")
+def test_results_of_logins_are_there_from_the_beginning_so_that_the_first_is_an_increase() -> None:
+    found = scrape(Catalog())
+    for result in ("Seen", "Rejected"):
+        assert found[f'lakebase_operator_logins_total{{result="{result}"}}'] == 0
+    for step in ("Network", "Authentication", "Schema", "Tables"):
+        assert found[f'lakebase_operator_connection_tests_total{{result="Failed",step="{step}"}}'] == 0
+    for action in ("Repaired", "Reported"):
+        assert found[f'lakebase_operator_drift_total{{action="{action}"}}'] == 0
