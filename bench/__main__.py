@@ -26,7 +26,7 @@ from lakebase_operator.api import AccessGrant
 from lakebase_operator.domain.people import People
 from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.external.postgres.session import SETTINGS, Connection
-from lakebase_operator.reconcilers.declared import declare
+from lakebase_operator.reconcilers.declared import Declarations
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy, Remembered
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
@@ -80,6 +80,7 @@ class Operator:
 
     connection: Connection
     remembered: dict[str, Remembered] = field(default_factory=dict)
+    declarations: Declarations = field(default_factory=Declarations)
 
     async def run(
         self, grants: Iterable[AccessGrant], *, focus: frozenset[str] | None = None
@@ -89,7 +90,10 @@ class Operator:
         people = People("bench", (), roles.names)
         now = datetime.now(UTC)
         found = await preflight(self.connection)
-        declared = [declare(grant, people, roles, found.major_version, now) for grant in grants]
+        self.declarations.begin(people, roles, found.major_version)
+        declared = [
+            self.declarations.declare(grant, people, roles, found.major_version, now) for grant in grants
+        ]
         tallies = {item.grant.metadata.uid: Tally() for item in declared}
         step = GrantsStep(
             DATABASE,

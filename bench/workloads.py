@@ -80,7 +80,8 @@ class Workload:
                 left = [entry for entry in grant.spec.objects if not self._is_first(entry)]
                 if left:
                     spec = grant.spec.model_copy(update={"objects": left})
-                    changed.append(grant.model_copy(update={"spec": spec}))
+                    metadata = grant.metadata.model_copy(update={"generation": 2})
+                    changed.append(grant.model_copy(update={"metadata": metadata, "spec": spec}))
                 continue
             changed.append(grant)
             if number in second:

@@ -98,7 +98,10 @@ class People:
         self._mappings: dict[tuple[str, str], UserMapping] = {}
         self.shadowed: dict[str, UserMapping] = {}
         """Mappings that do not count, by uid, with the one that does."""
-        for mapping in sorted(mappings, key=_precedence):
+        ordered = sorted(mappings, key=_precedence)
+        self.about = tuple((one.metadata.uid, one.metadata.generation) for one in ordered)
+        """Identifies the mappings."""
+        for mapping in ordered:
             key = (mapping.metadata.namespace, fold(mapping.spec.user))
             winner = self._mappings.setdefault(key, mapping)
             same_scope = (winner.spec.connection_ref is None) == (mapping.spec.connection_ref is None)

@@ -98,6 +98,8 @@ class _Entry:
     status: bytes
     ready: str
     created: str
+    digest: int
+    """Of the spec: one that is the same is not read again."""
 
     @property
     def order(self) -> tuple[str, str, str]:
@@ -140,6 +142,12 @@ class Catalog:
     def upsert(self, kind: str, body: Body) -> frozenset[ConnectionKey]:
         """Take an object as the watch gives it. Returns the connections that became dirty."""
         return self._take(kind, body)
+
+    def is_news(self, kind: str, meta: Mapping[str, Any]) -> bool:
+        """Whether an object with this metadata is later than what is known of it."""
+        known = self._entries.get(ObjectKey(kind, meta["namespace"], meta["name"]))
+        version = _number(meta.get("resourceVersion", ""))
+        return known is None or not version or version > known.version
 
     def absorb(self, kind: str, body: Body) -> frozenset[ConnectionKey]:
         """Take the API server's answer to a write of our own, so that its echo is known already.
@@ -274,15 +282,15 @@ class Catalog:
     ) -> frozenset[ConnectionKey]:
         meta = body["metadata"]
         key = ObjectKey(kind, meta["namespace"], meta["name"])
+        if not force and not self.is_news(kind, meta):
+            return NOTHING  # an echo, or an event that has been overtaken
         old = self._entries.get(key)
         version = _number(meta.get("resourceVersion", ""))
-        if old is not None and not force and version and version <= old.version:
-            return NOTHING  # an echo, or an event that has been overtaken
         if ours and (old is None or old.object.metadata.uid != meta["uid"]):
             return NOTHING  # gone since; the watch says what is there now
         if meta["uid"] in self._gone[kind] and not force:
             return NOTHING
-        new = _entry(kind, body, version)
+        new = _entry(kind, body, version, old)
         changed = old is None or _differs(old.object, new.object)
         homes = self._homes(old) if old is not None else NOTHING
         if old is not None:
@@ -392,7 +400,10 @@ class Resync:
         return now is not None and (known is None or _differs(known, now))
 
     def finish(self) -> frozenset[ConnectionKey]:
-        """After the last page. Returns the connections for which something was missed; they need a full pass."""
+        """After the last page. Returns the connections for which the list had news.
+
+        Mostly the watch is about to bring it, so it is a change like any other; a cluster that was restored is another one.
+        """
         catalog, kind, moment = self._catalog, self._kind, self._moment
         catalog._listed[kind, self._namespace] = moment
         for key in catalog._of_kind[kind] - self._seen:
@@ -404,16 +415,18 @@ class Resync:
                 self._dirty |= catalog.remove(kind, key.namespace, key.name, uid=uid, version=str(moment))
         gone = catalog._gone[kind]
         catalog._gone[kind] = {uid: at for uid, at in gone.items() if at >= moment and not self._restored}
-        for connection in self._dirty:
-            catalog.mark_full(connection)
+        if self._restored:
+            for connection in self._dirty:
+                catalog.mark_full(connection)
         return frozenset(self._dirty)
 
 
 _SHELVES = (*MODELS, _BROKEN)
 
 
-def _entry(kind: str, body: Body, version: int) -> _Entry:
-    meta = body["metadata"]
+def _entry(kind: str, body: Body, version: int, old: _Entry | None) -> _Entry:
+    """Read an object; most of the time only its metadata and status are new."""
+    meta, spec = body["metadata"], body.get("spec")
     annotations = meta.get("annotations") or {}
     metadata = ObjectMeta.model_validate(
         # Without managedFields, which is larger than all the rest, and without the notes of other tools.
@@ -424,14 +437,17 @@ def _entry(kind: str, body: Body, version: int) -> _Entry:
             },
         }
     )
+    digest = hash(to_json(spec))
+    known = getattr(old.object, "spec", None) if old is not None and old.digest == digest else None
     status = body.get("status") or {}
     return _Entry(
-        object=_read(kind, metadata, body.get("spec")),
+        object=_read(kind, metadata, spec if known is None else known),
         version=version,
-        home=_home(kind, metadata, body.get("spec")),
+        home=_home(kind, metadata, spec),
         status=to_json(status),
         ready=_ready(status),
         created=meta.get("creationTimestamp") or "",
+        digest=digest,
     )
 
 
@@ -460,16 +476,17 @@ def _read(kind: str, metadata: ObjectMeta, spec: object) -> CatalogObject:
     return read
 
 
-def _share_field_sets(value: object) -> None:
+def _share_field_sets(model: BaseModel) -> None:
     """Pydantic notes for each model which fields were given. These notes are half of its memory, and most are equal."""
-    if isinstance(value, BaseModel):
-        given = value.model_fields_set
-        object.__setattr__(value, "__pydantic_fields_set__", _FIELD_SETS.setdefault(frozenset(given), given))
-        for part in value.__dict__.values():
-            _share_field_sets(part)
-    elif isinstance(value, list):
-        for part in value:
-            _share_field_sets(part)
+    given = model.model_fields_set
+    shared = _FIELD_SETS.setdefault(frozenset(given), given)
+    if shared is given:
+        return  # a part that was read before, or the first with just these fields
+    object.__setattr__(model, "__pydantic_fields_set__", shared)
+    for value in model.__dict__.values():
+        for part in value if isinstance(value, list) else (value,):
+            if part is not None and isinstance(part, BaseModel):
+                _share_field_sets(part)
 
 
 _FIELD_SETS: dict[frozenset[str], set[str]] = {}
@@ -521,7 +538,7 @@ def _differs(old: CatalogObject, new: CatalogObject) -> bool:
         or was.labels != now.labels
         or was.annotations != now.annotations
         or _others(was.finalizers) != _others(now.finalizers)
-        or _content(old) != _content(new)
+        or ((spec := _content(old)) is not (new_spec := _content(new)) and spec != new_spec)
     )
 
 

@@ -21,7 +21,7 @@ from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.connection_test import ConnectionTests
 from lakebase_operator.reconcilers.context import ABANDON, Context, TooNarrowError
-from lakebase_operator.reconcilers.declared import Declared, declare
+from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.exposing import ExposingStep, concerns_shown
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
@@ -164,6 +164,8 @@ class Databases:
                 ).run()
             conclude_roles(roles, names, failures, context.report, narrow=narrow)
             await self._drop_roles(home, found, roles)
+            if not narrow:
+                context.memory.declarations.keep_only(context.view.grants)
             if not self.dry:
                 self._let_broken_go(declared, failures)
                 if is_deleting(connection):
@@ -309,6 +311,8 @@ class Databases:
         """AccessGrants with their subjects resolved. What cannot be declared is told."""
         context, connection = self.context, self.connection
         now = context.services.clock.now()
+        known = context.memory.declarations
+        known.begin(people, roles, found.major_version)
         declared = []
         for grant in grants:
             if grant.spec.database not in connection.spec.databases:
@@ -323,7 +327,7 @@ class Databases:
                     )
                 continue
             try:
-                declared.append(declare(grant, people, roles, found.major_version, now))
+                declared.append(known.declare(grant, people, roles, found.major_version, now))
             except ValueError as error:
                 if not is_deleting(grant):
                     context.report.stalled(grant, Reason.INVALID_SPEC, str(error))

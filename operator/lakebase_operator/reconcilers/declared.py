@@ -1,8 +1,9 @@
 """AccessGrants with their subjects resolved: who is meant, as which role."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, TypeAlias
 
 from lakebase_operator.api import AccessGrant
 from lakebase_operator.api.access_grant import Ensure, SubjectKind
@@ -13,14 +14,16 @@ from lakebase_operator.domain.people import People, Resolution
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.view import is_deleting
 
+Subjects: TypeAlias = Mapping[str, Resolution]
+"""By name as in the spec; PUBLIC for everybody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
     """One AccessGrant with its subjects resolved."""
 
     grant: AccessGrant
-    subjects: Mapping[str, Resolution]
-    """By name as in the spec; PUBLIC for everybody."""
+    subjects: Subjects
     selectors: tuple[Selector, ...]
     active: bool
     """Declares something now: neither suspended, nor outside its time, nor being deleted."""
@@ -45,6 +48,67 @@ def declare(grant: AccessGrant, people: People, roles: Roles, major_version: int
     ValueError
         It cannot be declared; the message is for its author.
     """
+    return _declared(grant, _subjects(grant, people, roles), selectors_of(grant, major_version), now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """What became of an AccessGrant of one generation."""
+
+    generation: int
+    subjects: Subjects
+    selectors: tuple[Selector, ...]
+
+
+@dataclass(slots=True)
+class Declarations:
+    """Resolves AccessGrants, and keeps from pass to pass what came of it: only what has changed is resolved again."""
+
+    _about: object = None
+    """The roles, the mappings and the version that everything was resolved with."""
+    _resolved: dict[str, _Resolved] = field(default_factory=dict)
+    """By uid."""
+    _shared: dict[object, Any] = field(default_factory=dict)
+    """Many AccessGrants mean the same subjects and the same objects: each is kept once."""
+
+    def declare(
+        self, grant: AccessGrant, people: People, roles: Roles, major_version: int, now: datetime
+    ) -> Declared:
+        """As the function :func:`declare`, after :meth:`begin`."""
+        meta = grant.metadata
+        known = self._resolved.get(meta.uid)
+        if known is None or known.generation != meta.generation:
+            subjects, selectors = _subjects(grant, people, roles), selectors_of(grant, major_version)
+            known = self._resolved[meta.uid] = _Resolved(
+                meta.generation,
+                self._shared.setdefault(tuple(subjects.items()), subjects),
+                self._shared.setdefault(selectors, selectors),
+            )
+        return _declared(grant, known.subjects, known.selectors, now)
+
+    def begin(self, people: People, roles: Roles, major_version: int) -> None:
+        """Forget everything if subjects may mean something else than in the last pass."""
+        about = (people.about, frozenset(roles.states), major_version)
+        if about != self._about:
+            self._about = about
+            self._resolved.clear()
+            self._shared.clear()
+
+    def keep_only(self, grants: Iterable[AccessGrant]) -> None:
+        """Forget AccessGrants that are not there any more, and what only they meant."""
+        uids = {grant.metadata.uid for grant in grants}
+        self._resolved = {uid: known for uid, known in self._resolved.items() if uid in uids}
+        used = {id(part) for known in self._resolved.values() for part in (known.subjects, known.selectors)}
+        self._shared = {key: part for key, part in self._shared.items() if id(part) in used}
+
+
+def _declared(
+    grant: AccessGrant, subjects: Subjects, selectors: tuple[Selector, ...], now: datetime
+) -> Declared:
+    return Declared(grant, subjects, selectors, is_active(grant.spec, now) and not is_deleting(grant))
+
+
+def _subjects(grant: AccessGrant, people: People, roles: Roles) -> Subjects:
     subjects: dict[str, Resolution] = {}
     for subject in grant.spec.subjects:
         name = subject.name or PUBLIC
@@ -57,8 +121,7 @@ def declare(grant: AccessGrant, people: People, roles: Roles, major_version: int
                 found = people.resolve(name, grant.metadata.namespace)
         if subjects.setdefault(name, found) != found:  # a person and another role of one name
             subjects[f"{name} ({subject.kind})"] = found
-    active = is_active(grant.spec, now) and not is_deleting(grant)
-    return Declared(grant, subjects, selectors_of(grant, major_version), active)
+    return subjects
 
 
 def _role(name: str, roles: Roles) -> Resolution:

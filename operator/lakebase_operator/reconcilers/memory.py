@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lakebase_operator.reconcilers.declared import Declarations
 from lakebase_operator.reconcilers.grants import Remembered
 from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.sessions import HomeSession
@@ -24,6 +25,7 @@ class Memory:
     """Something is not declared any more, and no pass has come to take it back yet."""
     known: Known | None = None
     """What the last pass carried out; None: not everything, so the next pass must look at everything."""
+    declarations: Declarations = field(default_factory=Declarations)
     home: HomeSession = field(default_factory=HomeSession)
     operations: dict[str, str] = field(default_factory=dict)
     """Changes of roles that Databricks carries out, by name of the role."""

@@ -15,6 +15,10 @@ class Feed:
         self._catalog = catalog
         self._queue = queue
 
+    def is_news(self, kind: str, meta: Mapping[str, Any]) -> bool:
+        """Whether an object with this metadata is later than what is known of it."""
+        return self._catalog.is_news(kind, meta)
+
     def changed(self, kind: str, body: Mapping[str, Any]) -> None:
         """An object is there, perhaps with changes."""
         self.enqueue(self._catalog.upsert(kind, body))

@@ -121,7 +121,7 @@ class Synchroniser:
                 continue  # woken for another one
             self._later(kind)
             try:
-                self._feed.full(await self.resync(kind))
+                self._feed.enqueue(await self.resync(kind))
             except LakebaseError as error:
                 logger.warning("Cannot list %s: %s", kind, error.message)
 
@@ -140,7 +140,7 @@ class Synchroniser:
             self._sooner.set()
 
     async def resync(self, kind: str) -> frozenset[ConnectionKey]:
-        """Compare the catalog with fresh lists of a kind. Returns the connections for which something was missed.
+        """Compare the catalog with fresh lists of a kind. Returns the connections for which there was news.
 
         Raises
         ------

@@ -315,7 +315,11 @@ def test_a_list_finds_what_vanished_what_changed_and_what_is_new() -> None:
         grant("new", "d", version=30),
     )
     assert dirty == {ConnectionKey("team", name) for name in "abd"}
-    assert all(catalog.take_dirty(one).full for one in dirty)
+    assert {one.name: catalog.take_dirty(one) for one in dirty} == {
+        "a": Dirty(objects=frozenset({key(grant("gone"))})),
+        "b": Dirty(objects=frozenset({key(grant("edited"))})),
+        "d": Dirty(objects=frozenset({key(grant("new"))})),
+    }
     assert not catalog.take_dirty(ConnectionKey("team", "c"))
     assert catalog.grants(ConnectionKey("team", "a")) == ()
 
@@ -341,6 +345,19 @@ def test_what_happens_while_a_list_is_read_is_kept() -> None:
     assert catalog.grants(MARKETING)[0].metadata.generation == 2
 
 
+def test_a_spec_is_read_again_only_if_it_differs() -> None:
+    catalog = filled(grant("g"))
+    before = catalog.grants(MARKETING)[0]
+    assert (
+        catalog.upsert("AccessGrant", changed(grant("g"), 5, status={"observedGeneration": 1})) == frozenset()
+    )
+    assert catalog.grants(MARKETING)[0].spec is before.spec
+    other = changed(grant("g"), 6)
+    other["spec"] = {**other["spec"], "suspend": True}
+    assert catalog.upsert("AccessGrant", other) == {MARKETING}
+    assert catalog.grants(MARKETING)[0].spec.suspend
+
+
 def test_a_deleted_object_may_come_back_under_its_name() -> None:
     catalog = filled(grant("g"))
     catalog.remove("AccessGrant", "team", "g", uid=grant("g")["metadata"]["uid"], version="5")
@@ -353,6 +370,7 @@ def test_after_a_restore_from_backup_the_list_holds_even_though_it_is_older() ->
     dirty = resync(catalog, "AccessGrant", 400, changed(grant("g"), 300, generation=3))
     assert dirty == {MARKETING}
     assert [(one.metadata.name, one.metadata.generation) for one in catalog.grants(MARKETING)] == [("g", 3)]
+    assert catalog.take_dirty(MARKETING).full
 
 
 def test_a_list_of_one_namespace_says_nothing_of_the_others() -> None:

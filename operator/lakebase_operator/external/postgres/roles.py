@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.rows import tuple_row
+
 from lakebase_operator.domain.memberships import Edge
 from lakebase_operator.domain.plan import Actor
 from lakebase_operator.domain.roles import RoleState
@@ -53,21 +55,35 @@ async def preflight(connection: Connection) -> Preflight:
 
 async def read_roles(connection: Connection) -> tuple[RoleState, ...]:
     """All roles of the server."""
-    cursor = await connection.execute(query("roles"), binary=True)
-    return tuple([_role(row) async for row in cursor])
+    async with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+        await cursor.execute(query("roles"))
+        return tuple([_role(*row) for row in await cursor.fetchall()])
 
 
-def _role(row: dict[str, Any]) -> RoleState:
-    identity = re.search(r"\btype=(\w+)", row.pop("label") or "")
-    settings = _settings(row.pop("settings"))
-    elsewhere = {int(oid): _settings(items) for oid, items in (row.pop("database_settings") or {}).items()}
-    rights = {name: row.pop(name) for name in ("inherits", "can_set", "admin", "is_operator")}
+def _role(*row: Any) -> RoleState:
+    """A row of ``roles.sql``; there may be thousands."""
+    (
+        oid, name, superuser, login, create_db, create_role, bypass_rls, inherit, connection_limit, valid_until,
+        settings, database_settings, comment, label, is_operator, inherits, can_set, admin, alterable,
+    ) = row  # fmt: skip
+    identity = re.search(r"\btype=(\w+)", label) if label else None
     return RoleState(
-        **row,
-        identity=identity[1].upper() if identity else None,
-        settings=settings,
-        database_settings=elsewhere,
-        actor=Actor(oid=row["oid"], name=row["name"], **rights),
+        oid,
+        name,
+        superuser,
+        login,
+        create_db,
+        create_role,
+        bypass_rls,
+        inherit,
+        connection_limit,
+        valid_until,
+        _settings(settings),
+        identity[1].upper() if identity else None,
+        Actor(oid, name, inherits, can_set, admin, is_operator),
+        comment,
+        {int(database): _settings(items) for database, items in (database_settings or {}).items()},
+        alterable,
     )
 
 
