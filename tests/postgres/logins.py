@@ -18,6 +18,7 @@ from lakebase_operator.external.postgres.session import Server
 from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.logins import LoginsStep
 from lakebase_operator.reconcilers.report import Report, Saying
+from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.roles import RolesStep
 from lakebase_operator.reconcilers.view import View, is_deleting
 from tests.postgres import objects
@@ -111,6 +112,7 @@ class Logins:
             )
             with self._ending(logins):
                 await logins.run()
+            conclude_roles(known, [self.world.database], {}, self.report)
             self.planned = [text for _, text, _ in logins.statements.executed] if dry else []
             drop = RoleDrop(self.world.access(), home, found.role, known, self.report)
             for role in roles:

@@ -6,8 +6,9 @@ import pytest
 
 from lakebase_operator.api import PostgresRole, Reason
 from lakebase_operator.external.postgres.roles import preflight
-from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
+from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.roles import RolesStep
 from lakebase_operator.reconcilers.view import View
 from tests.postgres.objects import access_grant, being_deleted, postgres_role, tables
@@ -325,7 +326,7 @@ async def test_a_dry_run_says_what_would_be_handed_over_and_only_the_approved_is
             roles = await RolesStep(session, found, str(KEY), report, dry=True).run(view)
             step = OwnershipStep(world.database, session, found, str(KEY), roles, **how)
             await step.run(home=True)
-            conclude_owners(roles, [world.database], {}, report)
+            conclude_roles(roles, [world.database], {}, report)
             return [(text, result) for _, text, result in step.executed]
 
     statements = [f'ALTER TABLE sales.{one} OWNER TO "{name}"' for one in ("orders", "recent")]

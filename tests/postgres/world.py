@@ -23,9 +23,10 @@ from lakebase_operator.reconcilers.access import Access, PasswordLogin
 from lakebase_operator.reconcilers.declared import declare
 from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy, Remembered
-from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
+from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.report import Report, Saying, Subject
+from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
 from lakebase_operator.reconcilers.verdicts import conclude, unsupported
@@ -359,7 +360,7 @@ class World:
             for item in declared:
                 if not is_deleting(item.grant):
                     conclude(item, tallies[item.grant.metadata.uid], now, report)
-            conclude_owners(roles, names, {}, report)
+            conclude_roles(roles, names, {}, report)
             drop = RoleDrop(access, home, found.role, roles, report)
             dropped = {one.role_name: await drop.run(one) for one in view.roles if is_deleting(one)}
         return Synced(report, tallies, roles, results, dropped, self.logged(log, names))

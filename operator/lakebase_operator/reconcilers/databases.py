@@ -26,9 +26,10 @@ from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.leaving import Leaving
 from lakebase_operator.reconcilers.logins import LoginsStep
 from lakebase_operator.reconcilers.overdue import end_overdue
-from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
+from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
+from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.role_execution import PLANNED
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
@@ -131,11 +132,7 @@ class Databases:
                     context.expect_session(error)
                     failures[name] = error
             self._conclude_grants(declared, tallies, failures)
-            if narrow:  # what was said of these logins stays
-                roles.owning = {
-                    name: tally for name, tally in roles.owning.items() if name not in roles.logins
-                }
-            conclude_owners(roles, names, failures, context.report)
+            conclude_roles(roles, names, failures, context.report, logins=not narrow)
             await self._drop_roles(home, found, roles)
             if not self.dry:
                 self._let_broken_go(declared, failures)

@@ -1,6 +1,6 @@
 """What a pass knows of the roles of a server, and what it found of each that is declared."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lakebase_operator.api import PostgresRole
@@ -29,6 +29,13 @@ class RoleTally:
     """The first thing that keeps it from being ready, with a message."""
     waits: bool = False
     """What keeps it from being ready may pass by itself."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to look at than the role itself: then it is concluded at the end of the pass."""
+        spec = self.role.spec
+        beside = spec.owns or spec.platform_schema or spec.exposes
+        return bool(beside or spec.suspend) or spec.password is not None
 
     def note(self, issues: Iterable[Issue]) -> None:
         """Remember for ``status.issues``, up to its limit."""
@@ -66,10 +73,8 @@ class Roles:
     """Names of those that a PostgresRole declares which is not being deleted."""
     edges: tuple[Edge, ...] = ()
     """Memberships, as they were before the pass; read only where a role is declared."""
-    logins: dict[str, RoleTally] = field(default_factory=dict)
-    """By name those with a password or suspended: they are concluded once their logins have been looked at."""
-    owning: dict[str, RoleTally] = field(default_factory=dict)
-    """By name those whose objects are still to be looked at (``spec.owns``): they are concluded after that."""
+    tallies: dict[str, RoleTally] = field(default_factory=dict)
+    """What was found of those that are declared and managed, by name."""
 
     def __post_init__(self) -> None:
         self.by_oid = {state.oid: state for state in self.states.values()}
@@ -80,6 +85,20 @@ class Roles:
     async def read(cls, connection: Connection) -> "Roles":
         """All roles, in one statement."""
         return cls({state.name: state for state in await read_roles(connection)})
+
+    @property
+    def logins(self) -> Mapping[str, RoleTally]:
+        """Those with a password, or suspended."""
+        return {
+            name: tally
+            for name, tally in self.tallies.items()
+            if tally.role.spec.password is not None or tally.role.spec.suspend
+        }
+
+    @property
+    def owning(self) -> Mapping[str, RoleTally]:
+        """Those that are to own something (``spec.owns``)."""
+        return {name: tally for name, tally in self.tallies.items() if tally.role.spec.owns}
 
     @property
     def names(self) -> RoleNames:

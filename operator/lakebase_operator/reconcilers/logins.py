@@ -48,7 +48,6 @@ from lakebase_operator.external.postgres.session import SSL_MODES, Connection, S
 from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.known_roles import Roles
 from lakebase_operator.reconcilers.report import Report
-from lakebase_operator.reconcilers.role_changes import conclude
 from lakebase_operator.reconcilers.role_execution import PLANNED, RoleStatements
 from lakebase_operator.reconcilers.workspaces import secret_text
 
@@ -123,7 +122,7 @@ class LoginsStep:
         elif given and not self.dry:
             await forget_given(self.home, self.owner, given.keys() - self.roles.by_oid.keys())
         self.given = given or {}
-        for name, tally in self.roles.logins.items():
+        for tally in self.roles.logins.values():
             try:
                 if tally.role.spec.suspend:
                     await self._suspend(tally.role)
@@ -135,8 +134,6 @@ class LoginsStep:
                 tally.failed(error)
                 if not isinstance(error, InvalidError):
                     self.deadlines.append(self.now + timedelta(seconds=RETRY_SECONDS))
-            if name not in self.roles.owning:
-                conclude(tally, name, self.report)
         if not self.dry:
             await log_changes(self.home, self.owner, self.statements.executed)
 

@@ -9,7 +9,6 @@ from psycopg import sql
 
 from lakebase_operator.api.postgres_role import Owned
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.memberships import loan
 from lakebase_operator.domain.ownership import (
     OwnedClass,
@@ -30,8 +29,6 @@ from lakebase_operator.external.postgres.retries import while_others_change
 from lakebase_operator.external.postgres.roles import Preflight
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.known_roles import Roles, RoleTally
-from lakebase_operator.reconcilers.report import Report
-from lakebase_operator.reconcilers.role_changes import conclude
 from lakebase_operator.reconcilers.role_execution import PLANNED, resource_name
 
 LOCKED = "55P03"
@@ -334,34 +331,3 @@ def _on_schema(verb: str, batch: Batch, privilege: str, role: str) -> sql.Compos
         sql.SQL("TO" if verb == "GRANT" else "FROM"),
         sql.Identifier(role),
     )
-
-
-def conclude_owners(
-    roles: Roles, databases: Sequence[str], failures: Mapping[str, LakebaseError], report: Report
-) -> None:
-    """Say how it stands with the roles that are to own something, after all databases.
-
-    Parameters
-    ----------
-    roles
-        The roles of the pass.
-    databases
-        The connection's, the home first.
-    failures
-        Databases that could not be worked on.
-    report
-        Where it is said.
-    """
-    for name, tally in roles.owning.items():
-        for entry in tally.role.spec.owns:
-            database = entry.database or databases[0]
-            if database not in databases:
-                tally.blame(
-                    Reason.DATABASE_NOT_MANAGED,
-                    f'spec.owns: "{database}" is not one of the databases of the LakebaseConnection. '
-                    "Add it there, or correct it here.",
-                )
-            elif database in failures:
-                tally.failed(failures[database])
-        report.fields(tally.role, {"owned": tally.owned})
-        conclude(tally, name, report)

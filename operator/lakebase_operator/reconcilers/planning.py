@@ -15,11 +15,11 @@ from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.declared import Declared, declare
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
-from lakebase_operator.reconcilers.ownership import OwnershipStep, conclude_owners
+from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
 from lakebase_operator.reconcilers.report import Report
-from lakebase_operator.reconcilers.role_changes import conclude as conclude_role
+from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.roles import RolesStep
 from lakebase_operator.reconcilers.tally import Tally
 from lakebase_operator.reconcilers.verdicts import conclude, unsupported
@@ -96,9 +96,7 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
                 result = await grants.run(declared, home=name == names[0])
             handovers = tuple(statement for _, statement, _ in owners.executed)
             parts += [Part(f"{name}, owners", handovers), Part(name, result.planned)]
-        conclude_owners(roles, names, {}, report)
-        for name, tally in roles.logins.items():
-            conclude_role(tally, name, report)  # their Secrets are in no manifest
+        conclude_roles(roles, names, {}, report)
         for item in declared:
             conclude(item, tallies[item.grant.metadata.uid], clock.now(), report)
     return Planned(ConnectionPlan(tuple(parts)), _findings(report))

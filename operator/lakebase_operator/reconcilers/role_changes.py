@@ -31,6 +31,7 @@ from lakebase_operator.domain.status import condition
 from lakebase_operator.external.postgres.roles import read_databases
 from lakebase_operator.reconcilers.known_roles import Roles, RoleTally
 from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.role_conclusions import conclude_role
 from lakebase_operator.reconcilers.role_execution import RoleStatements, not_admin, resource_name
 
 SUPERUSER_ROLE = "databricks_superuser"
@@ -347,14 +348,11 @@ class RoleChanges:
             },
         )
         spec = one.role.spec
-        if spec.password is not None or spec.suspend:
-            self.roles.logins[one.state.name] = tally
-        else:
+        if spec.password is None and not spec.suspend:
             self.report.fields(one.role, {"binding": None, "password": None})
-        if spec.owns:
-            self.roles.owning[one.state.name] = tally
-        elif one.state.name not in self.roles.logins:
-            conclude(tally, one.state.name, self.report)
+        self.roles.tallies[one.state.name] = tally
+        if not tally.has_more:
+            conclude_role(tally, self.report)
         return record
 
     def _record(self, one: Managed) -> RoleRecord:
@@ -368,15 +366,3 @@ class RoleChanges:
             {item.oid: names for item in elsewhere if item.oid is not None and (names := item.ours)},
             one.before.commented if one.comment_failed else one.role.spec.comment is not None,
         )
-
-
-def conclude(tally: RoleTally, name: str, report: Report) -> None:
-    """Say how it stands with a role, once all that is declared of it has been looked at."""
-    report.fields(tally.role, {"issues": tally.issues})
-    if tally.worst is None and tally.role.spec.suspend:
-        report.ready(tally.role, Reason.SUSPENDED, f'Nobody can log in as "{name}", and nobody is logged in.')
-    elif tally.worst is None:
-        report.ready(tally.role, Reason.SUCCEEDED, f'The role "{name}" is as declared.')
-    else:
-        say = report.waiting if tally.waits else report.stalled
-        say(tally.role, *tally.worst)
