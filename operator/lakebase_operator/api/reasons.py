@@ -226,7 +226,7 @@ class Reason(StrEnum):
     UNREVOCABLE = "Unrevocable"
     """A privilege was granted by a role that the operator cannot act for; ``status.issues`` names the grantor."""
     READ_ONLY_RELATION = "ReadOnlyRelation"
-    """Write was asked for on a view or foreign table that is not updatable, or not named exactly: only SELECT is given."""
+    """Modify or Write was asked for on a view or foreign table that is not updatable, or not named exactly: only SELECT is given."""
     HELD_THROUGH_PUBLIC = "HeldThroughPublic"
     """The privilege comes from a grant to PUBLIC, which everybody has."""
     HELD_OTHERWISE = "HeldOtherwise"

@@ -221,12 +221,13 @@ plain_item AS MATERIALIZED (
                ELSE pg_relation_is_updatable(m.oid, true) & p.bit <> 0 END
     UNION ALL
     -- INSERT into a serial column needs its sequence; an identity column does not (deptype 'i').
-    SELECT m.rule, 'SEQUENCE', d.objid, 0, 'USAGE', false
+    SELECT m.rule, 'SEQUENCE', d.objid, 0, p.privilege, false
     FROM matched m JOIN rule r ON r.id = m.rule
+    JOIN (VALUES ('Write', 'USAGE'), ('Modify', 'USAGE'), ('Modify', 'SELECT')) AS p(access, privilege) ON p.access = r.access
     JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
                     AND d.refobjid = m.oid AND d.refobjsubid > 0 AND d.deptype = 'a'
     JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-    WHERE r.access = 'Write' AND m.class = 'TABLE'
+    WHERE m.class = 'TABLE'
     UNION ALL
     -- What makes a granted object usable.
     SELECT DISTINCT m.rule, 'SCHEMA', p.oid, 0::bigint, 'USAGE', true
