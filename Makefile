@@ -7,9 +7,7 @@ BIN := $(VENV)/bin
 STATE ?= .sandbox
 # Which of the examples the demo shows: quickstart, elementum.
 SCENARIO ?= quickstart
-# These parts have servers of their own, so that two processes can share the work.
-SPLIT := postgres
-TESTS ?= unit crds chart examples databricks simulator sandbox engine_cluster postgres cluster
+TESTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sandbox sandbox-down test check lint format generate bench lock clean
@@ -40,11 +38,8 @@ sandbox-down: $(VENV)/.ready ## Stop what `make sandbox` started
 	@$(BIN)/lakebase-sandbox down --state $(STATE)
 
 test: check setup ## Run every check (TESTS="unit postgres" for some parts)
-	@echo "Real PostgreSQL 16 and 18, a real API server, the simulator: about twenty minutes on two cores"
-	@failed=""; for part in $(TESTS); do \
-		echo "== tests/$$part"; case " $(SPLIT) " in *" $$part "*) split="-n 2 --dist worksteal";; *) split="";; esac; \
-		$(BIN)/python -m pytest tests/$$part $$split || failed="$$failed $$part"; \
-	done; test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
+	@echo "Real PostgreSQL 16 and 18, a real API server, the simulator: about a quarter of an hour on two cores, two parts at a time"
+	@$(BIN)/python tools/run_tests.py $(TESTS)
 
 check: lint ## What needs no server: lint, types, import contracts, generated files
 	@$(BIN)/python -m lakebase_operator.crdgen --check

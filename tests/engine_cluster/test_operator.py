@@ -583,19 +583,22 @@ async def test_the_process_ends_cleanly_on_sigterm(
         "LAKEBASE_OPERATOR_METRICS_PORT": "0",
         "LAKEBASE_OPERATOR_SHUTDOWN_GRACE_SECONDS": "2",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, length, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    program = [sys.executable, "-c", PROGRAM, length]
+    # No asyncio subprocess: its pipes may still be closing when the test's event loop is closed already.
+    process = await asyncio.to_thread(
+        subprocess.Popen, program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    assert process.stdout is not None
-    try:
-        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"PASS\n"
-        await asyncio.sleep(0.3)
-        asked = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        out, log = await asyncio.wait_for(process.communicate(), 15)
-    finally:
-        if process.returncode is None:
-            process.kill()
+    with process:
+        assert process.stdout is not None
+        try:
+            assert await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 60) == b"PASS\n"
+            await asyncio.sleep(0.3)
+            asked = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            out, log = await asyncio.to_thread(process.communicate, timeout=15)
+        finally:
+            if process.returncode is None:
+                process.kill()
     assert process.returncode == 0, log.decode()
     assert (b"ENDED" in out) is ends
     assert out.endswith(b"CLOSED\n")
