@@ -22,6 +22,7 @@ from lakebase_operator.external.postgres.session import Connection, Server, Time
 from lakebase_operator.reconcilers.access import Access, PasswordLogin
 from lakebase_operator.reconcilers.declared import declare
 from lakebase_operator.reconcilers.deletion import RoleDrop
+from lakebase_operator.reconcilers.exposing import ExposingStep
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy, Remembered
 from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import MappingResults, resolve
@@ -33,6 +34,7 @@ from lakebase_operator.reconcilers.verdicts import conclude, unsupported
 from lakebase_operator.reconcilers.view import View, is_deleting
 from lakebase_sandbox.postgres import PostgresServer
 from tests.postgres import objects
+from tests.postgres.config_maps import ConfigMaps
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 KEY = ConnectionKey(objects.NAMESPACE, "marketing")
@@ -127,6 +129,9 @@ class World:
     """Gets each session of the operator when it is opened."""
     remembered: dict[str, dict[str, Remembered]] = field(default_factory=dict, repr=False)
     """By owner: what the operator remembers from pass to pass."""
+
+    config_maps: ConfigMaps = field(default_factory=ConfigMaps)
+    """Of the cluster."""
 
     def __post_init__(self) -> None:
         self.databases = [self.database]
@@ -336,6 +341,7 @@ class World:
             tallies = {item.grant.metadata.uid: Tally() for item in declared}
             for item in declared:
                 unsupported(item.grant, found.major_version, tallies[item.grant.metadata.uid])
+            exposing = ExposingStep(self.config_maps, owner, names, roles, report, self.config_maps.status)
             for name in names:
                 async with AsyncExitStack() as stack:
                     session, here = home, step.preflight
@@ -357,9 +363,11 @@ class World:
                         remembered=self.remembered.setdefault(owner, {}),
                     )
                     results.append(await grants.run(declared, home=is_home, focus=focus))
+                    await exposing.look(name, session)
             for item in declared:
                 if not is_deleting(item.grant):
                     conclude(item, tallies[item.grant.metadata.uid], now, report)
+            await exposing.show({})
             conclude_roles(roles, names, {}, report)
             drop = RoleDrop(access, home, found.role, roles, report)
             dropped = {one.role_name: await drop.run(one) for one in view.roles if is_deleting(one)}

@@ -237,6 +237,8 @@ class ExposedTables(Model):
         )
     }
 
+    database: Identifier | None = None
+    """The database in which they are; one of the connection's. Absent: that of `binding`, else the connection's first."""
     schema_: Annotated[SchemaName, Field(alias="schema")]
     """The schema."""
     names: Names | None = None
@@ -472,13 +474,15 @@ class ExposedStatus(Model):
     """What is known of the tables that `exposes` selects."""
 
     config_map: Annotated[str, Field(max_length=253)]
-    """The ConfigMap that describes them: key `tables.json`."""
+    """The ConfigMap that describes them, in the namespace of this object: key `tables.json`."""
     tables: int
     """How many there are."""
     readable: int
-    """How many of them the role can read."""
+    """How many of them the role can read, at least in part."""
     without_key: int
     """How many tables have no unique key."""
+    left_out: int | None = None
+    """How many of them found no place in the ConfigMap, which holds 900 kB."""
 
 
 class PostgresRoleStatus(Status):
@@ -584,3 +588,8 @@ class PostgresRole(Resource):
         """Name of the Secret in which the login is published."""
         named = self.spec.binding.secret_name if self.spec.binding else None
         return named or f"{self.metadata.name}-login"
+
+    @property
+    def tables_name(self) -> str:
+        """Name of the ConfigMap that describes the tables of ``spec.exposes``."""
+        return f"{self.metadata.name}-tables"

@@ -195,12 +195,22 @@ class Reason(StrEnum):
     server's words."""
     SECRET_EXISTS = "SecretExists"
     """The Secret in which the login is to be published exists and is not this object's. It is left alone."""
+    CONFIG_MAP_EXISTS = "ConfigMapExists"
+    """The ConfigMap that is to describe the tables of ``spec.exposes`` exists and is not this object's. It is left alone."""
     SESSIONS_NOT_ENDED = "SessionsNotEnded"
     """The login is suspended, but the operator may not end its sessions; the message has the statement for somebody who may."""
     PASSWORD_FRESH = "PasswordFresh"
     """The password is younger than ``password.rotation.interval``."""
     ROTATION_OVERDUE = "RotationOverdue"
     """The password is older than ``password.rotation.interval`` and could not be replaced, or is not the operator's to replace."""
+
+    # -- exposed tables ------------------------------------------------------------------------------------------
+    TABLE_MISSING = "TableMissing"
+    """A table that is named exactly does not exist."""
+    MISSING_GRANTS = "MissingGrants"
+    """Some privileges are missing; the message and ``status.issues`` have the GRANT statements. Declare them in an AccessGrant."""
+    NO_UNIQUE_KEY = "NoUniqueKey"
+    """A table has no primary key and no unique key, which some applications need. Only a warning."""
 
     # -- people --------------------------------------------------------------------------------------------------
     RESOLVED = "Resolved"

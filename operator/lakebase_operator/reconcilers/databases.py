@@ -21,6 +21,7 @@ from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.context import ABANDON, Context, TooNarrowError
 from lakebase_operator.reconcilers.declared import Declared, declare
 from lakebase_operator.reconcilers.deletion import RoleDrop
+from lakebase_operator.reconcilers.exposing import ExposingStep, concerns_shown
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.leaving import Leaving
@@ -116,6 +117,7 @@ class Databases:
             people = resolve(context.view, roles, context.mappings, context.report)
             declared = self._declare(context.view.grants, people, roles, step.preflight)
             beside, focus = self._beside(declared, people, roles, step.preflight)
+            exposing = self._exposing(roles)
             tallies = {item.grant.metadata.uid: Tally() for item in (*declared, *beside)}
             for item in declared:
                 unsupported(item.grant, found.major_version, tallies[item.grant.metadata.uid])
@@ -123,7 +125,15 @@ class Databases:
                 try:
                     results.append(
                         await self._database(
-                            name, home, step.preflight, roles, (*declared, *beside), tallies, focus, handovers
+                            name,
+                            home,
+                            step.preflight,
+                            roles,
+                            (*declared, *beside),
+                            tallies,
+                            focus,
+                            handovers,
+                            exposing,
                         )
                     )
                 except LakebaseError as error:
@@ -132,7 +142,9 @@ class Databases:
                     context.expect_session(error)
                     failures[name] = error
             self._conclude_grants(declared, tallies, failures)
-            conclude_roles(roles, names, failures, context.report, logins=not narrow)
+            if exposing is not None:
+                await exposing.show(failures)
+            conclude_roles(roles, names, failures, context.report, narrow=narrow)
             await self._drop_roles(home, found, roles)
             if not self.dry:
                 self._let_broken_go(declared, failures)
@@ -160,6 +172,21 @@ class Databases:
             context.deadlines,
         )
 
+    def _exposing(self, roles: Roles) -> ExposingStep | None:
+        """None: a narrow pass changes nothing of what is shown, and with the connection everything goes."""
+        context, services = self.context, self.context.services
+        if context.view.narrow or is_deleting(self.connection):
+            return None
+        return ExposingStep(
+            services.kube,
+            str(context.view.key),
+            self.connection.spec.databases,
+            roles,
+            context.report,
+            services.catalog.status,
+            dry=self.dry,
+        )
+
     def _beside(
         self, declared: Sequence[Declared], people: People, roles: Roles, found: Preflight
     ) -> tuple[list[Declared], frozenset[str] | None]:
@@ -168,7 +195,7 @@ class Databases:
         Raises
         ------
         TooNarrowError
-            The roles of the server are not what they were.
+            The roles of the server are not what they were, or what somebody can read of exposed tables may change.
         """
         context, known = self.context, self.context.known
         if known is None:
@@ -177,6 +204,8 @@ class Databases:
             raise TooNarrowError
         changed = context.view.changed
         focus = known.grantees(changed).union(*(item.grantees for item in declared))
+        if concerns_shown(roles, focus):
+            raise TooNarrowError
         grants = context.services.catalog.some_grants(context.view.key, known.about(focus) - changed)
         return self._declare(grants, people, roles, found), focus
 
@@ -216,6 +245,7 @@ class Databases:
         tallies: dict[str, Tally],
         focus: frozenset[str] | None,
         handovers: dict[str, Sequence[tuple[str, str]]],
+        exposing: ExposingStep | None,
     ) -> DatabaseResult:
         context, connection = self.context, self.connection
         is_home = name == connection.spec.databases[0]
@@ -246,6 +276,8 @@ class Databases:
                 remembered=context.memory.remembered if focus is None else {},
             )
             result = await step.run([] if revoking else declared, home=is_home, focus=focus)
+            if exposing is not None:
+                await exposing.look(name, session)
         observer = context.services.observer
         observer.statements("GRANT", result.granted)
         observer.statements("REVOKE", result.revoked)

@@ -14,7 +14,7 @@ def conclude_roles(
     failures: Mapping[str, LakebaseError],
     report: Report,
     *,
-    logins: bool = True,
+    narrow: bool = False,
 ) -> None:
     """Say how it stands with all roles that are declared, after all databases.
 
@@ -28,13 +28,13 @@ def conclude_roles(
         Databases that could not be worked on.
     report
         Where it is said.
-    logins
-        Whether logins were looked at. If not, what was said of them stays.
+    narrow
+        Logins and exposed tables were not looked at: what was said of these roles stays.
     """
     for name, tally in roles.tallies.items():
         if tally.role.spec.owns:
             _tell_owned(tally, databases, failures, report)
-        if logins or name not in roles.logins:
+        if not (narrow and (name in roles.logins or tally.role.spec.exposes)):
             conclude_role(tally, report)
 
 

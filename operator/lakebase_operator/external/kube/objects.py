@@ -372,6 +372,86 @@ class KubeObjects:
             content_type="application/apply-patch+yaml",
         )
 
+    async def keep_config_map(self, kind: str, owner: ObjectMeta, name: str, data: Mapping[str, str]) -> bool:
+        """Have a ConfigMap beside an object hold just these texts; it goes with the object.
+
+        The API server itself looks whose it is, so no right to read ConfigMaps is needed, and writes nothing that is there
+        already.
+
+        Returns
+        -------
+        Whether it does; False: there is one of this name that is not the object's, and it is left alone.
+
+        Raises
+        ------
+        KubeError, Forbidden
+            The API server did not take it.
+        """
+        path = f"/api/v1/namespaces/{owner.namespace}/configmaps"
+        patch = [_is_owned_by(owner), {"op": "add", "path": "/data", "value": dict(data)}]
+        try:
+            await self._patch_config_map(f"{path}/{name}", patch)
+        except Rejected:
+            if await self._own_config_map(owner, name) is not None:
+                raise
+            return False
+        except Gone:
+            metadata = {
+                "name": name,
+                "labels": {LABEL_MANAGED_BY: FIELD_MANAGER},
+                "ownerReferences": [
+                    {"apiVersion": API_VERSION, "kind": kind, "name": owner.name, "uid": owner.uid}
+                ],
+            }
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
+            try:
+                await self._client.request("POST", path, operation="create configmaps", body=body)
+            except Conflict:
+                return False
+        return True
+
+    async def drop_config_map(self, owner: ObjectMeta, name: str) -> None:
+        """Remove a ConfigMap of :meth:`keep_config_map`; one that is not the object's is left alone.
+
+        Raises
+        ------
+        KubeError, Forbidden
+            The API server refused.
+        """
+        uid = await self._own_config_map(owner, name)
+        if uid is None:
+            return
+        try:
+            await self._client.request(
+                "DELETE",
+                f"/api/v1/namespaces/{owner.namespace}/configmaps/{name}",
+                operation="delete configmaps",
+                body={"preconditions": {"uid": uid}},
+            )
+        except (Gone, Conflict):  # it is gone, and another may have come
+            return
+
+    async def _own_config_map(self, owner: ObjectMeta, name: str) -> str | None:
+        """UID of the ConfigMap of this name, if it is the object's."""
+        path = f"/api/v1/namespaces/{owner.namespace}/configmaps/{name}"
+        try:
+            body = await self._patch_config_map(path, [_is_owned_by(owner)])
+        except (Gone, Rejected):
+            return None
+        return str(body["metadata"]["uid"])
+
+    async def _patch_config_map(self, path: str, patch: object) -> Any:
+        """Returns its metadata."""
+        return await self._client.request(
+            "PATCH",
+            path,
+            operation="patch configmaps",
+            query={"fieldManager": FIELD_MANAGER},
+            body=patch,
+            content_type=JSON_PATCH,
+            accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        )
+
     async def delete_config_map(self, namespace: str, name: str) -> None:
         """Remove a ConfigMap; harmless where there is none.
 
@@ -453,6 +533,11 @@ class KubeObjects:
         """Several Events about one object, in order."""
         for event in events:
             await self.create_event(kind, meta, event)
+
+
+def _is_owned_by(owner: ObjectMeta) -> dict[str, str]:
+    """Of a JSON patch: nothing is changed unless the object was made beside this one."""
+    return {"op": "test", "path": "/metadata/ownerReferences/0/uid", "value": owner.uid}
 
 
 def _collection(kind: str, namespace: str | None) -> str:
