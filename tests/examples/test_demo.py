@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import yaml
 from rich.console import Console
 
+from lakebase_sandbox.demo import SCENARIOS, connection_test
+from lakebase_sandbox.demo.client import MountedSecret, ReconnectingClient
 from lakebase_sandbox.demo.database import (
     APPLICATION,
     Allowed,
@@ -20,12 +23,11 @@ from lakebase_sandbox.demo.database import (
     expect_denied,
 )
 from lakebase_sandbox.demo.manifests import (
-    QUICKSTART,
+    Example,
     Surroundings,
     adapted,
     ca_secret,
-    find,
-    read_manifests,
+    read_example,
     renamed,
     with_spec,
     write_manifests,
@@ -41,13 +43,15 @@ SURROUNDINGS = Surroundings(
     client_id="the-client",
     client_secret="the-secret",
     ca="-----BEGIN CERTIFICATE-----",
-    ports={"autoscaling": 5001, "provisioned": 5002},
+    ports={"marketing": 5001, "marketing-db": 5002, "elementum": 5003},
 )
-ALL = [manifest for manifests in read_manifests(QUICKSTART).values() for manifest in manifests]
+EXAMPLES = [read_example(name) for name in SCENARIOS]
+QUICKSTART, ELEMENTUM = EXAMPLES
+every_example = pytest.mark.parametrize("example", EXAMPLES, ids=list(SCENARIOS))
 
 
 def connection(name: str) -> dict[str, Any]:
-    return adapted(find(ALL, "LakebaseConnection", name), SURROUNDINGS)
+    return adapted(QUICKSTART.find("LakebaseConnection", name), SURROUNDINGS)
 
 
 def grant(
@@ -70,7 +74,7 @@ def narrator() -> tuple[Narrator, io.StringIO]:
 
 
 @pytest.mark.parametrize(("name", "port"), [("marketing", 5001), ("marketing-db", 5002)])
-def test_a_connection_is_led_to_the_gateway_of_its_kind_of_target(name: str, port: int) -> None:
+def test_a_connection_is_led_to_the_gateway_of_its_target(name: str, port: int) -> None:
     spec = connection(name)["spec"]
     assert spec["workspaceURL"] == "https://localhost:8443"
     assert spec["port"] == port
@@ -78,18 +82,36 @@ def test_a_connection_is_led_to_the_gateway_of_its_kind_of_target(name: str, por
     assert spec["tls"] == {"caRef": {"name": "sandbox-ca", "key": "ca.crt"}}
 
 
-def test_the_ca_that_connections_name_is_in_a_secret_beside_them() -> None:
-    reference = connection("marketing")["spec"]["tls"]["caRef"]
-    secret = ca_secret(SURROUNDINGS)
-    assert secret["metadata"]["name"] == reference["name"]
-    assert secret["metadata"]["namespace"] == connection("marketing")["metadata"]["namespace"]
-    assert reference["key"] in secret["data"]
+def test_the_control_planes_name_of_each_target_is_known_before_it_exists() -> None:
+    assert QUICKSTART.resources() == {
+        "marketing": "projects/marketing/branches/production/endpoints/primary",
+        "marketing-db": "instances/marketing-db",
+    }
+    assert ELEMENTUM.resources() == {"elementum": "instances/elementum-lakebase"}
 
 
-def test_nothing_but_the_fields_of_the_connection_is_changed_for_the_sandbox() -> None:
-    for manifest in ALL:
+def test_an_instance_is_led_to_the_workspace_of_the_sandbox() -> None:
+    spec = adapted(ELEMENTUM.find("LakebaseInstance", "elementum-lakebase"), SURROUNDINGS)["spec"]
+    assert spec["workspaceURL"] == "https://localhost:8443"
+    assert spec["auth"]["oauthM2M"]["clientID"] == "the-client"
+    assert "port" not in spec
+
+
+@every_example
+def test_the_ca_that_connections_name_is_in_a_secret_beside_them(example: Example) -> None:
+    here = example.adapted(SURROUNDINGS)
+    for name in example.resources():
+        reference = here.find("LakebaseConnection", name)["spec"]["tls"]["caRef"]
+        secret = here.find("Secret", reference["name"])
+        assert secret == ca_secret(SURROUNDINGS, example.namespace)
+        assert reference["key"] in secret["data"]
+
+
+@every_example
+def test_nothing_but_what_leads_to_the_sandbox_is_changed_for_it(example: Example) -> None:
+    for manifest in example.manifests:
         changed, original = adapted(manifest, SURROUNDINGS), deepcopy(manifest)
-        if manifest["kind"] == "LakebaseConnection":
+        if manifest["kind"] in {"LakebaseConnection", "LakebaseInstance"}:
             for one in (changed, original):
                 for field in ("workspaceURL", "port", "tls"):
                     one["spec"].pop(field, None)
@@ -100,8 +122,10 @@ def test_nothing_but_the_fields_of_the_connection_is_changed_for_the_sandbox() -
         assert changed == original
 
 
-def test_the_secret_of_the_quickstart_is_a_template() -> None:
-    assert find(ALL, "Secret", "lakebase-service-principal")["stringData"]["clientSecret"].startswith("<")
+@every_example
+def test_the_secret_of_an_example_is_a_template(example: Example) -> None:
+    secret = example.find("Secret", "lakebase-service-principal")
+    assert secret["stringData"]["clientSecret"].startswith("<")
 
 
 def test_the_client_secret_is_not_shown_with_the_surroundings() -> None:
@@ -109,7 +133,7 @@ def test_the_client_secret_is_not_shown_with_the_surroundings() -> None:
 
 
 def test_editing_and_renaming_leave_the_original_alone() -> None:
-    original = find(ALL, "AccessGrant", "research-readers")
+    original = QUICKSTART.find("AccessGrant", "research-readers")
     before = deepcopy(original)
     edited = renamed(with_spec(original, access="Write"), "research-writers")
     assert (edited["metadata"]["name"], edited["spec"]["access"]) == ("research-writers", "Write")
@@ -118,14 +142,14 @@ def test_editing_and_renaming_leave_the_original_alone() -> None:
 
 
 def test_manifests_are_written_for_us_alone_and_read_back_as_they_were(tmp_path: Path) -> None:
-    write_manifests(tmp_path / "all.yaml", ALL)
-    assert list(yaml.safe_load_all((tmp_path / "all.yaml").read_text())) == ALL
+    write_manifests(tmp_path / "all.yaml", QUICKSTART.manifests)
+    assert list(yaml.safe_load_all((tmp_path / "all.yaml").read_text())) == QUICKSTART.manifests
     assert (tmp_path / "all.yaml").stat().st_mode & 0o077 == 0
 
 
 def test_asking_for_a_manifest_that_is_not_there_says_so() -> None:
     with pytest.raises(LookupError, match="no AccessGrant nobody"):
-        find(ALL, "AccessGrant", "nobody")
+        QUICKSTART.find("AccessGrant", "nobody")
 
 
 # -- what a status says ------------------------------------------------------------------------------------------
@@ -157,6 +181,65 @@ def test_all_are_ready_only_when_all_are_there() -> None:
     many = all_ready([grant(status="False")] * 9, count=9)
     assert not many.holds
     assert many.seen.endswith("and 5 more")
+
+
+# -- what a status says of the connection test ---------------------------------------------------------------------
+
+
+def a_role(status: str, reason: str, *results: tuple[str, str], ready: str = "True") -> dict[str, Any]:
+    """A PostgresRole whose steps have these results and reasons, in their order."""
+    role = grant(status=ready)
+    role["status"]["conditions"].append({"type": "ConnectionTested", "status": status, "reason": reason})
+    role["status"]["test"] = [
+        {"step": step, "result": result, "reason": why}
+        for step, (result, why) in zip(connection_test.STEPS, results, strict=False)
+    ]
+    return role
+
+
+PASSED = ("Passed", "ConnectionTestPassed")
+SKIPPED = ("Skipped", "NotTried")
+REJECTED = ("Failed", "PasswordRejected")
+
+
+def test_a_connection_test_has_passed_when_all_its_steps_have_and_the_role_is_ready() -> None:
+    assert connection_test.passed(a_role("True", "ConnectionTestPassed", *[PASSED] * 4)).holds
+    assert not connection_test.passed(a_role("True", "ConnectionTestPassed", *[PASSED] * 3)).holds
+    assert not connection_test.passed(a_role("Unknown", "InstanceStopped", *[PASSED] * 4)).holds
+    assert not connection_test.passed(a_role("True", "", *[PASSED] * 4, ready="False")).holds
+    assert not connection_test.passed(grant()).holds
+
+
+def test_a_failure_counts_with_its_step_and_its_reason_only() -> None:
+    role = a_role("False", "PasswordRejected", PASSED, REJECTED, SKIPPED, SKIPPED)
+    assert connection_test.failed([role], "Authentication", "PasswordRejected").holds
+    assert not connection_test.failed([role], "Network", "PasswordRejected").holds
+    assert not connection_test.failed([role], "Authentication", "RoleMissing").holds
+    assert not connection_test.failed([role], None, "PasswordRejected").holds
+    assert connection_test.told(role).splitlines()[1] == "Authentication: Failed PasswordRejected"
+
+
+def test_a_failure_that_is_over_has_been_seen_all_the_same() -> None:
+    versions = [
+        a_role("False", "PasswordRejected", PASSED, REJECTED, SKIPPED, SKIPPED),
+        a_role("True", "ConnectionTestPassed", *[PASSED] * 4),
+    ]
+    assert connection_test.failed(versions, "Authentication", "PasswordRejected").holds
+    assert connection_test.first_failure(versions, "Authentication", "PasswordRejected") is versions[0]
+    assert connection_test.first_failure(versions, "Network", "PortClosed") is None
+
+
+def test_a_test_that_could_not_be_made_is_told_beside_the_last_one() -> None:
+    role = a_role("Unknown", "InstanceStopped", *[PASSED] * 4)
+    assert connection_test.failed([role], None, "InstanceStopped").holds
+    assert connection_test.told(role).splitlines()[-1] == "ConnectionTested: Unknown InstanceStopped"
+
+
+def test_a_warning_lets_the_role_be_ready() -> None:
+    role = a_role("True", "ConnectionTestPassed", PASSED, PASSED, PASSED, ("Warning", "NoUniqueKey"))
+    assert connection_test.warned(role, "Tables", "NoUniqueKey").holds
+    assert not connection_test.warned(role, "Tables", "SchemaEmpty").holds
+    assert not connection_test.passed(role).holds
 
 
 # -- what a statement shows --------------------------------------------------------------------------------------
@@ -231,6 +314,42 @@ def test_waiting_ends_at_its_deadline_with_what_was_seen_last() -> None:
     with pytest.raises(UnexpectedError, match="it holds within 0 s") as error:
         tell.wait("it holds", lambda: Observation(False, "not yet"), seconds=0)
     assert error.value.seen == "not yet"
+
+
+# -- an application with a mounted Secret ------------------------------------------------------------------------
+
+
+def mounted(directory: Path, versions: list[dict[str, bytes]]) -> MountedSecret:
+    return MountedSecret(directory / "login", iter(versions).__next__)
+
+
+def test_the_files_of_a_secret_are_replaced_all_at_once_and_only_when_the_kubelet_does_it(
+    tmp_path: Path,
+) -> None:
+    versions = [{"username": b"app_1", "old": b""}, {"username": b"app_2"}]
+    secret = mounted(tmp_path, versions)
+    assert secret.text("username") == "app_1"
+    secret.refresh()
+    assert secret.text("username") == "app_2"
+    assert {file.name for file in secret.directory.iterdir()} == {"username"}
+    assert (secret.directory / "username").stat().st_mode & 0o077 == 0
+
+
+def test_a_key_that_a_secret_has_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnexpectedError, match="has the key schema"):
+        mounted(tmp_path, [{}]).text("schema")
+
+
+def test_a_client_that_cannot_log_in_remembers_why(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"postgresql://app@127.0.0.1:{closed.getsockname()[1]}/x?sslmode=require".encode()
+        with ReconnectingClient(mounted(tmp_path, [{"uri": uri}])) as client:
+            narrator()[0].wait(
+                "the client has failed", lambda: Observation(bool(client.errors), "it has not"), seconds=20
+            )
+    assert "refused" in client.errors[0]
+    assert client.users == []
 
 
 # -- the sample data ---------------------------------------------------------------------------------------------
