@@ -137,6 +137,9 @@ class ControlPlane:
         self.refuses: LakebaseError | None = None
         self.ends_with: LakebaseError | None = None
 
+    def problem(self, role: str, *, member: bool) -> None:
+        """Everything can be asked for."""
+
     async def set_superuser(self, role: str, *, member: bool) -> str | None:
         if self.refuses is not None:
             raise self.refuses

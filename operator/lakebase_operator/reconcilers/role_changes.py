@@ -290,9 +290,9 @@ class RoleChanges:
             one.tally.blame(Reason.MEMBERSHIP_LOOP, message)
 
     def _tell_privileged(self, one: Managed) -> None:
-        name, groups = one.state.name, one.groups
+        role, name, groups = one.role, one.state.name, one.groups
         message, reason = "", Reason.ORDINARY_ROLE
-        asked_for = one.role.spec.level is RoleLevel.SUPERUSER
+        asked_for = role.spec.level is RoleLevel.SUPERUSER
         superuser = self.roles.oids.get(SUPERUSER_ROLE)
         given_now = (
             any(step.about == superuser for step in one.memberships.grants) and not self.statements.dry
@@ -314,7 +314,7 @@ class RoleChanges:
                 f'The role "{name}" is a member of {SUPERUSER_ROLE}{by}, as roles made in the Databricks UI are: it may read '
                 f'and write everything. If it should not, run: REVOKE {SUPERUSER_ROLE} FROM "{through}"'
             )
-        self.report.fact(one.role, condition("OverPrivileged", bool(message), reason, message))
+        self.report.fact(role, condition("OverPrivileged", bool(message), reason, message))
 
     # -- carrying out --------------------------------------------------------------------------------------------
 
