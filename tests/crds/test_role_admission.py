@@ -1,4 +1,4 @@
-"""What the API server takes and refuses of a PostgresRole's settings, comment and ownership."""
+"""What the API server takes and refuses of a PostgresRole's settings, comment, ownership and exposed tables."""
 
 from typing import Any
 
@@ -28,6 +28,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "cannot be owned this way",
     ),
     (role(owns=[ORDERS] * 33), "spec.owns"),
+    (role(exposes=[{"schema": "sales"}]), "name the tables"),
+    (role(exposes=[{"schema": "sales", "except": ["*"]}]), "name the tables"),
+    (role(exposes=[{"names": ["orders"]}]), "spec.exposes[0].schema"),
+    (role(exposes=[{"schema": "pg_catalog", "matching": ["*"]}]), "is a system schema"),
+    (role(exposes=[{"schema": "sales", "matching": ["*"]}] * 33), "spec.exposes"),
 ]
 
 ACCEPTED: list[dict[str, Any]] = [
@@ -47,6 +52,12 @@ ACCEPTED: list[dict[str, Any]] = [
             {"largeObjects": {"ids": [4711]}},
         ]
     ),
+    role(
+        exposes=[
+            {"schema": "sales", "names": ["marketing-data"], "matching": ["order_?"], "except": ["*_raw"]},
+            {"database": "Sales DB", "schema": "crm", "matching": ["*"]},
+        ]
+    ),
 ]
 
 
@@ -62,12 +73,16 @@ def test_the_api_server_refuses_what_a_role_cannot_be(
 @pytest.mark.parametrize("body", ACCEPTED)
 def test_the_api_server_accepts_what_a_role_can_be(objects: Objects, body: dict[str, Any]) -> None:
     created = objects.create(body, dry_run=True)["spec"]
-    for field in ("comment", "databaseSettings", "owns"):
+    for field in ("comment", "databaseSettings", "owns", "exposes"):
         assert created.get(field) == body["spec"].get(field)
 
 
 def test_the_largest_role_that_the_bounds_allow_is_within_what_rules_may_cost(objects: Objects) -> None:
     largest = role(
+        exposes=[
+            {"schema": "s" * 63, "names": [f"{n:03}{'t' * 60}" for n in range(256)], "except": ["*_raw"] * 64}
+            for _ in range(32)
+        ],
         owns=[
             {"tables": {"schema": "s" * 63, "names": [f"{n:03}{'t' * 60}" for n in range(256)]}}
             for _ in range(32)
