@@ -1,4 +1,4 @@
-"""What the API server takes and refuses of a PostgresRole's settings, comment and ownership."""
+"""What the API server takes and refuses of a PostgresRole's settings, comment, ownership and exposed tables."""
 
 from typing import Any
 
@@ -39,6 +39,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (role(platformSchema={"name": "lakebase_operator"}), "is a system schema"),
     (role(platformSchema={"name": "s" * 64}), "spec.platformSchema.name"),
     (role(platformSchema={"name": "shop", "deletionPolicy": "Keep"}), "spec.platformSchema.deletionPolicy"),
+    (role(exposes=[{"schema": "sales"}]), "name the tables"),
+    (role(exposes=[{"schema": "sales", "except": ["*"]}]), "name the tables"),
+    (role(exposes=[{"names": ["orders"]}]), "spec.exposes[0].schema"),
+    (role(exposes=[{"schema": "pg_catalog", "matching": ["*"]}]), "is a system schema"),
+    (role(exposes=[{"schema": "sales", "matching": ["*"]}] * 33), "spec.exposes"),
 ]
 
 ACCEPTED: list[dict[str, Any]] = [
@@ -60,6 +65,12 @@ ACCEPTED: list[dict[str, Any]] = [
     ),
     role(level="Superuser", memberOf=[{"role": "analysts"}], platformSchema={"name": "Shop own"}),
     role(level="Specific", memberOf=[{"role": "databricks_superuser"}]),
+    role(
+        exposes=[
+            {"schema": "sales", "names": ["marketing-data"], "matching": ["order_?"], "except": ["*_raw"]},
+            {"database": "Sales DB", "schema": "crm", "matching": ["*"]},
+        ]
+    ),
 ]
 
 
@@ -75,7 +86,7 @@ def test_the_api_server_refuses_what_a_role_cannot_be(
 @pytest.mark.parametrize("body", ACCEPTED)
 def test_the_api_server_accepts_what_a_role_can_be(objects: Objects, body: dict[str, Any]) -> None:
     created = objects.create(body, dry_run=True)["spec"]
-    for field in ("comment", "databaseSettings", "owns"):
+    for field in ("comment", "databaseSettings", "owns", "exposes"):
         assert created.get(field) == body["spec"].get(field)
 
 
@@ -90,6 +101,10 @@ def test_the_level_is_specific_and_a_platform_schema_is_kept_unless_somebody_say
 
 def test_the_largest_role_that_the_bounds_allow_is_within_what_rules_may_cost(objects: Objects) -> None:
     largest = role(
+        exposes=[
+            {"schema": "s" * 63, "names": [f"{n:03}{'t' * 60}" for n in range(256)], "except": ["*_raw"] * 64}
+            for _ in range(32)
+        ],
         owns=[
             {"tables": {"schema": "s" * 63, "names": [f"{n:03}{'t' * 60}" for n in range(256)]}}
             for _ in range(32)

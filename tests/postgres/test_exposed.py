@@ -11,6 +11,7 @@ from lakebase_operator.api.postgres_role import ExposedTables
 from lakebase_operator.domain.exposed import Column, Exposed, ExposedTable, RelationKind, table_selector
 from lakebase_operator.external.postgres.exposed import read_exposed
 from lakebase_operator.external.postgres.session import SETTINGS
+from lakebase_operator.reconcilers import exposing
 from tests.postgres.objects import access_grant, postgres_role, tables
 from tests.postgres.world import READY, STALLED, WAITING, Synced, World
 
@@ -334,7 +335,18 @@ async def test_an_access_grant_decides_what_a_login_role_can_read_and_the_descri
     assert not world.config_maps.read(role)["tables"][0]["readable"]
 
 
-@pytest.mark.requirement("R-133")
+@pytest.mark.requirement("R-6")
+async def test_tables_with_hyphens_in_their_names_are_listed_and_grantable(world: World) -> None:
+    names = ["cs-data", "marketing-data", "research-data"]
+    await world.run(SCHEMA, *(f'CREATE TABLE sales."{name}" (id int PRIMARY KEY)' for name in names))
+    role = shown(world, "app", {"schema": "sales", "matching": ["*-data"]})
+    grant = access_grant("readers", [role.role_name], [tables("sales", *names)], database=world.database)
+    assert (await world.sync(role, grant)).said(role) == (READY, Reason.SUCCEEDED)
+    assert [one["name"] for one in world.config_maps.read(role)["tables"] if one["readable"]] == names
+    for name in names:
+        assert await world.allowed(role.role_name, f'SELECT * FROM sales."{name}"')
+
+
 async def test_the_statements_of_an_issue_are_just_what_is_missing(world: World) -> None:
     await world.run(SCHEMA, 'CREATE TABLE sales."research-data" (id int PRIMARY KEY)')
     role = shown(world, "app", {"schema": "sales", "matching": ["*"]})
@@ -473,7 +485,8 @@ async def test_a_pass_writes_the_description_only_when_a_table_has_changed(world
     assert len(after.statements) == len(quiet.statements)
 
 
-async def test_roles_are_shown_tables_of_several_databases(world: World) -> None:
+@pytest.mark.requirement("R-7", "R-131")
+async def test_tables_of_several_databases_are_listed_level_by_level(world: World) -> None:
     other = await world.another_database()
     await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)")
     async with await world.server.connect(other) as connection:
@@ -482,8 +495,24 @@ async def test_roles_are_shown_tables_of_several_databases(world: World) -> None
     role = shown(world, "app", ORDERS, {"database": other, "schema": "crm", "matching": ["*"]})
     synced = await world.sync(role, databases=(world.database, other))
     assert synced.of(role).fields["exposed"]["tables"] == 2
-    found = {(one["database"], one["name"]) for one in world.config_maps.read(role)["tables"]}
-    assert found == {(world.database, "orders"), (other, "people")}
+    found = world.config_maps.read(role)
+    listed = found["tables"]
+    assert found["connection"] == "team/marketing"
+    assert {one["database"] for one in listed} == {world.database, other}
+    assert {one["schema"] for one in listed if one["database"] == other} == {"crm"}
+    assert [one["name"] for one in listed if (one["database"], one["schema"]) == (other, "crm")] == ["people"]
+
+
+async def test_what_finds_no_place_in_the_config_map_is_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exposing, "MAX_BYTES", 600)
+    await world.run(SCHEMA, *(f"CREATE TABLE sales.t_{number} (id int PRIMARY KEY)" for number in range(5)))
+    role = shown(world, "app", {"schema": "sales", "matching": ["*"]})
+    status = (await world.sync(role)).of(role).fields["exposed"]
+    found = world.config_maps.read(role)
+    assert status["tables"] == 5
+    assert 0 < status["leftOut"] == found["leftOut"] == 5 - len(found["tables"]) < 5
 
 
 async def test_a_database_that_is_not_the_connections_is_told_and_nothing_is_described(world: World) -> None:
