@@ -8,7 +8,7 @@ Lakebase's proxy reports many of its own errors without an SQLSTATE or as XX000,
      │                3D000                   InvalidError   DatabaseNotFound
      │                53300                   TransientError TooManyConnections
      │                TLS                     InvalidError   TLSFailed
-     │                "IP address … is not    InvalidError   NetworkBlocked
+     │                "IP address … is not    TransientError NetworkBlocked
      │                allowed"
      │                everything else         TransientError Unreachable
      └── working      class 08, 57P0x         TransientError ConnectionLost
@@ -67,9 +67,8 @@ def connect_error(
         return TransientError(Reason.UNREACHABLE, f"{where} cannot be reached: {type(error).__name__}.")
     text = words(error)
     rules: tuple[tuple[str, type[LakebaseError], Reason, str], ...] = (
-        (r"IP address .* is not allowed|not allowed to connect to this endpoint", InvalidError, Reason.NETWORK_BLOCKED,
-         f"{where} refuses the address that the operator comes from: {text}. It is no matter of the credential: add the "
-         "address to the workspace's IP access list."),
+        (r"IP address .* is not allowed|not allowed to connect to this endpoint", TransientError, Reason.NETWORK_BLOCKED,
+         f"{where} refuses the operator's address: {text}. Add it to the IP access list; it is no matter of the credential."),
         (r"is not permitted to log in", InvalidError, Reason.OPERATOR_ROLE_NOT_LOGIN,
          f'The role "{user}" may not log in. Run as an administrator: ALTER ROLE "{user}" LOGIN'),
         (r'role "[^"]*" does not exist', InvalidError, Reason.OPERATOR_ROLE_MISSING,
