@@ -28,6 +28,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "cannot be owned this way",
     ),
     (role(owns=[ORDERS] * 33), "spec.owns"),
+    (role(level="Admin"), "spec.level"),
+    (
+        role(level="Superuser", memberOf=[{"role": "analysts"}, {"role": "databricks_superuser"}]),
+        "level: Superuser is the membership in databricks_superuser",
+    ),
+    (role(platformSchema={}), "spec.platformSchema.name"),
+    (role(platformSchema={"name": "public"}), "belongs to everybody"),
+    (role(platformSchema={"name": "pg_app"}), "is a system schema"),
+    (role(platformSchema={"name": "lakebase_operator"}), "is a system schema"),
+    (role(platformSchema={"name": "s" * 64}), "spec.platformSchema.name"),
+    (role(platformSchema={"name": "shop", "deletionPolicy": "Keep"}), "spec.platformSchema.deletionPolicy"),
 ]
 
 ACCEPTED: list[dict[str, Any]] = [
@@ -47,6 +58,8 @@ ACCEPTED: list[dict[str, Any]] = [
             {"largeObjects": {"ids": [4711]}},
         ]
     ),
+    role(level="Superuser", memberOf=[{"role": "analysts"}], platformSchema={"name": "Shop own"}),
+    role(level="Specific", memberOf=[{"role": "databricks_superuser"}]),
 ]
 
 
@@ -64,6 +77,15 @@ def test_the_api_server_accepts_what_a_role_can_be(objects: Objects, body: dict[
     created = objects.create(body, dry_run=True)["spec"]
     for field in ("comment", "databaseSettings", "owns"):
         assert created.get(field) == body["spec"].get(field)
+
+
+@pytest.mark.requirement("R-110", "R-112", "R-121")
+def test_the_level_is_specific_and_a_platform_schema_is_kept_unless_somebody_says_otherwise(
+    objects: Objects,
+) -> None:
+    created = objects.create(role(platformSchema={"name": "shop"}), dry_run=True)["spec"]
+    assert created["level"] == "Specific"
+    assert created["platformSchema"]["deletionPolicy"] == "Retain"
 
 
 def test_the_largest_role_that_the_bounds_allow_is_within_what_rules_may_cost(objects: Objects) -> None:

@@ -17,6 +17,7 @@ from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.external.postgres.session import Connection, Server
 from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.logins import LoginsStep
+from lakebase_operator.reconcilers.platform_schema import PlatformSchemaStep
 from lakebase_operator.reconcilers.report import Report, Saying
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
@@ -98,6 +99,17 @@ class Logins:
             step = RolesStep(home, found, str(KEY), self.report, dry=dry)
             with self._ending(step):
                 known = await step.run(view)
+            schemas = PlatformSchemaStep(
+                self.world.database,
+                [self.world.database],
+                home,
+                step.preflight,
+                str(KEY),
+                known,
+                self.report,
+                dry=dry,
+            )
+            await schemas.run(())
             logins = LoginsStep(
                 self.cluster,
                 self.now,
@@ -117,8 +129,9 @@ class Logins:
             if not dry:
                 await self.after_logins(connection, home, known, logins)
             conclude_roles(known, [self.world.database], {}, self.report)
-            self.planned = [text for _, text, _ in logins.statements.executed] if dry else []
-            drop = RoleDrop(self.world.access(), home, found.role, known, self.report)
+            executed = (*schemas.executed, *logins.statements.executed)
+            self.planned = [text for _, text, _ in executed] if dry else []
+            drop = RoleDrop(self.world.access(), home, found.role, known, self.report, [self.world.database])
             for role in roles:
                 if is_deleting(role):
                     assert await drop.run(role)

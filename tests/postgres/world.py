@@ -4,7 +4,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ from lakebase_operator.domain.instance import Instance, InstanceState
 from lakebase_operator.domain.status import Verdict
 from lakebase_operator.engine.catalog import Catalog
 from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.engine.observer import NullObserver
+from lakebase_operator.external.databricks import RoleApi
 from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts
 from lakebase_operator.reconcilers.access import Access, PasswordLogin
@@ -25,8 +27,10 @@ from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy, Remembered
 from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import MappingResults, resolve
+from lakebase_operator.reconcilers.platform_schema import PlatformSchemaStep
 from lakebase_operator.reconcilers.report import Report, Saying, Subject
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
+from lakebase_operator.reconcilers.role_level import LevelStep
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
 from lakebase_operator.reconcilers.verdicts import conclude, unsupported
@@ -125,6 +129,12 @@ class World:
     lock_timeout: float = 10.0
     on_open: Callable[[Connection], None] | None = None
     """Gets each session of the operator when it is opened."""
+    role_api: RoleApi | None = None
+    """The Databricks API's roles; None: the operator has none to ask."""
+    operations: dict[str, str] = field(default_factory=dict)
+    """Changes of roles that are under way there."""
+    deadlines: list[datetime] = field(default_factory=list)
+    """Moments at which the last pass wants another."""
     remembered: dict[str, dict[str, Remembered]] = field(default_factory=dict, repr=False)
     """By owner: what the operator remembers from pass to pass."""
 
@@ -331,6 +341,18 @@ class World:
             found = await preflight(home)
             step = RolesStep(home, found, owner, report)
             roles = await step.run(view)
+            self.deadlines.clear()
+            level = LevelStep(
+                self.role_api,
+                owner,
+                replace(step.statements, executed=[]),
+                roles,
+                self.operations,
+                now,
+                self.deadlines,
+                NullObserver(),
+            )
+            await level.run()
             people = resolve(view, roles, MappingResults(Catalog()), report)
             declared = [declare(one, people, roles, found.major_version, now) for one in view.grants]
             tallies = {item.grant.metadata.uid: Tally() for item in declared}
@@ -343,7 +365,9 @@ class World:
                         session = await stack.enter_async_context(access.session(name))
                         here = await preflight(session)
                     is_home = name == names[0]
-                    await OwnershipStep(name, session, here, owner, roles).run(home=is_home)
+                    schemas = PlatformSchemaStep(name, names, session, here, owner, roles, report)
+                    own = await schemas.run([one for one in view.grants if not is_deleting(one)])
+                    await OwnershipStep(name, session, here, owner, roles, platform=own).run(home=is_home)
                     grants = GrantsStep(
                         name,
                         session,
@@ -354,6 +378,7 @@ class World:
                         tallies,
                         may_revoke=may_revoke,
                         others=[one for one in names if one != name],
+                        platform=own,
                         remembered=self.remembered.setdefault(owner, {}),
                     )
                     results.append(await grants.run(declared, home=is_home, focus=focus))
@@ -361,7 +386,7 @@ class World:
                 if not is_deleting(item.grant):
                     conclude(item, tallies[item.grant.metadata.uid], now, report)
             conclude_roles(roles, names, {}, report)
-            drop = RoleDrop(access, home, found.role, roles, report)
+            drop = RoleDrop(access, home, found.role, roles, report, names)
             dropped = {one.role_name: await drop.run(one) for one in view.roles if is_deleting(one)}
         return Synced(report, tallies, roles, results, dropped, self.logged(log, names))
 

@@ -65,7 +65,11 @@ class AccessLevel(StrEnum):
     """What people usually mean."""
 
     READ = "Read"
+    """SELECT."""
+    MODIFY = "Modify"
+    """Also INSERT, UPDATE and DELETE: what Databricks calls MODIFY. Tables cannot be emptied with TRUNCATE."""
     WRITE = "Write"
+    """Also TRUNCATE."""
 
 
 class Ensure(StrEnum):
@@ -159,9 +163,10 @@ class AccessGrantSpec(Model):
     subjects: Annotated[list[Subject], Field(min_length=1, max_length=512)]
     """Who gets access."""
     access: AccessLevel | None = None
-    """`Read`: SELECT on tables and sequences. `Write`: also INSERT, UPDATE, DELETE, TRUNCATE, and USAGE on the sequences that
-    the tables own; UPDATE and USAGE on sequences. Both: USAGE on schemas, CONNECT on databases, also on those that hold the
-    selected objects."""
+    """`Read`: SELECT on tables and sequences. `Modify`: also INSERT, UPDATE, DELETE, and USAGE and SELECT on the sequences that
+    the tables own; USAGE and SELECT on sequences. `Write`: INSERT, UPDATE, DELETE, TRUNCATE beside SELECT, and USAGE on the
+    sequences that the tables own; UPDATE and USAGE beside SELECT on sequences. All: USAGE on schemas, CONNECT on databases,
+    also on those that hold the selected objects."""
     privileges: (
         Annotated[
             list[Privilege],

@@ -1,5 +1,6 @@
 """PostgresRole: one role."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, cast
@@ -204,8 +205,9 @@ class RoleLevel(StrEnum):
     SPECIFIC = "Specific"
     """What AccessGrants and memberships give, and nothing else."""
     SUPERUSER = "Superuser"
-    """Member of `databricks_superuser`: reads and writes everything. Lakebase gives that through its own API only. The condition
-    `OverPrivileged` says so as long as it is."""
+    """Member of `databricks_superuser` besides: reads and writes everything. Given by SQL where the operator has ADMIN option on it,
+    else through the API of a Lakebase project; an instance gives it at a role's birth only. The condition `OverPrivileged` says so
+    as long as it is. Back to `Specific`, the membership goes, if this object gave it."""
 
 
 class PlatformSchemaDeletionPolicy(StrEnum):
@@ -214,14 +216,22 @@ class PlatformSchemaDeletionPolicy(StrEnum):
     RETAIN = "Retain"
     """It stays with everything in it. If the role is dropped it goes to `reassignOwnedTo`, else to the operator's role."""
     DROP = "Drop"
-    """It is dropped with everything in it."""
+    """It is dropped with everything in it, if the operator made it or the role owns it, and nothing outside depends on it."""
 
 
 class PlatformSchema(Model):
     """A schema of the application's own, for its own tables: never the schema with the data."""
 
-    name: SchemaName
-    """Name of the schema. It is made, owned by the role, and must hold nothing of somebody else's."""
+    name: Annotated[
+        SchemaName,
+        Field(
+            json_schema_extra=validations(
+                cel("self != 'public'", "belongs to everybody: name a schema of the application's own")
+            )
+        ),
+    ]
+    """Name of the schema. It is made, and owned by the role. One that exists is taken over if it is empty, or the role's and with
+    nothing of somebody else's in it. When the name changes, the schema before is left as it is."""
     database: Identifier | None = None
     """The database in which it is; one of the connection's. Absent: that of `binding`, else the connection's first."""
     deletion_policy: PlatformSchemaDeletionPolicy = PlatformSchemaDeletionPolicy.RETAIN
@@ -332,6 +342,12 @@ class PostgresRoleSpec(Model):
                 field_path=".login",
             ),
             *_PASSWORD_RULES,
+            cel(
+                "!has(self.level) || self.level != 'Superuser' || !has(self.memberOf) "
+                "|| !self.memberOf.exists(m, m.role == 'databricks_superuser')",
+                "level: Superuser is the membership in databricks_superuser: leave it out of memberOf",
+                field_path=".memberOf",
+            ),
         )
     }
 
@@ -381,7 +397,7 @@ class PostgresRoleSpec(Model):
     """Schemas and objects that this role owns, also those that match later. What is taken out of this list, or is left behind
     when this object goes, stays with its owner."""
     level: RoleLevel = RoleLevel.SPECIFIC
-    """`Superuser` must be asked for."""
+    """How far the role's rights go. `Superuser` must be asked for."""
     platform_schema: PlatformSchema | None = None
     """A schema of the role's own, for what the application keeps for itself. Published as `schema` unless `binding.schema` says
     otherwise."""
@@ -588,3 +604,13 @@ class PostgresRole(Resource):
         """Name of the Secret in which the login is published."""
         named = self.spec.binding.secret_name if self.spec.binding else None
         return named or f"{self.metadata.name}-login"
+
+    def login_database(self, databases: Sequence[str]) -> str:
+        """The database that is published, one of the connection's by default."""
+        named = self.spec.binding.database if self.spec.binding else None
+        return named or databases[0]
+
+    def platform_database(self, databases: Sequence[str]) -> str:
+        """The database in which the platform schema is."""
+        named = self.spec.platform_schema.database if self.spec.platform_schema else None
+        return named or self.login_database(databases)

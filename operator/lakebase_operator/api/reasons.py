@@ -138,7 +138,8 @@ class Reason(StrEnum):
 
     # -- what the operator's role may do -------------------------------------------------------------------------
     MISSING_DATABRICKS_SUPERUSER = "MissingDatabricksSuperuser"
-    """The operator's role is not a member of ``databricks_superuser``."""
+    """The operator's role is not a member of ``databricks_superuser``. Of a PostgresRole: ``spec.level`` asks for this membership,
+    and the operator cannot give it; the message says who can."""
     MISSING_CREATE_ROLE = "MissingCreateRole"
     """The operator's login role itself lacks CREATEROLE; membership in a role that has it does not count."""
     MISSING_CREATE_ON_DATABASE = "MissingCreateOnDatabase"
@@ -187,6 +188,8 @@ class Reason(StrEnum):
     """The operator has no ADMIN option on the role (somebody else made it), so it cannot alter or drop it."""
     OVER_PRIVILEGED = "OverPrivileged"
     """The role is a superuser, or a member of ``databricks_superuser``, as roles made in the Databricks UI are."""
+    SUPERUSER_LEVEL = "SuperuserLevel"
+    """The role is a member of ``databricks_superuser``, as its ``spec.level`` asks for."""
     ORDINARY_ROLE = "OrdinaryRole"
     """The role is neither a superuser nor a member of ``databricks_superuser``."""
     MEMBERSHIP_LOOP = "MembershipLoop"
@@ -194,6 +197,13 @@ class Reason(StrEnum):
     NOT_OWNER = "NotOwner"
     """The operator cannot hand an object over, because it can act neither for its owner nor for the new one; ``status.issues``
     has the statement."""
+    PLATFORM_SCHEMA_IS_DATA_SCHEMA = "PlatformSchemaIsDataSchema"
+    """``spec.platformSchema`` names a schema that holds somebody else's data, or that AccessGrants speak of. Nothing is changed. Said
+    of ``binding.schema`` too. An application does not show what is in the schema that it keeps for itself: name one of its own."""
+    PLATFORM_SCHEMA_LEFT = "PlatformSchemaLeft"
+    """``spec.platformSchema`` names another schema than before, or none: the one before is left as it is."""
+    PLATFORM_SCHEMA_IN_USE = "PlatformSchemaInUse"
+    """The platform schema is not dropped, since something outside of it depends on what is in it; the message names it."""
     ROLE_DROP_BLOCKED = "RoleDropBlocked"
     """The role cannot be dropped yet; the message lists what depends on it."""
     PERMISSION_DENIED = "PermissionDenied"
@@ -220,9 +230,6 @@ class Reason(StrEnum):
     """An earlier step of the connection test left nothing to try this one with."""
     NOTHING_TO_TEST = "NothingToTest"
     """Nothing is declared that this step of the connection test could try."""
-    PLATFORM_SCHEMA_IS_DATA_SCHEMA = "PlatformSchemaIsDataSchema"
-    """The application's own schema holds tables of others. An application hides the schema that it keeps for itself, so it does not
-    show the tables in it: name a schema of its own instead."""
     SCHEMA_MISSING = "SchemaMissing"
     """The application's own schema does not exist."""
     SCHEMA_ACCESS_DENIED = "SchemaAccessDenied"
@@ -264,7 +271,7 @@ class Reason(StrEnum):
     UNREVOCABLE = "Unrevocable"
     """A privilege was granted by a role that the operator cannot act for; ``status.issues`` names the grantor."""
     READ_ONLY_RELATION = "ReadOnlyRelation"
-    """Write was asked for on a view or foreign table that is not updatable, or not named exactly: only SELECT is given."""
+    """Modify or Write was asked for on a view or foreign table that is not updatable, or not named exactly: only SELECT is given."""
     HELD_THROUGH_PUBLIC = "HeldThroughPublic"
     """The privilege comes from a grant to PUBLIC, which everybody has."""
     HELD_OTHERWISE = "HeldOtherwise"

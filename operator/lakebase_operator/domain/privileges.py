@@ -119,17 +119,29 @@ DEFAULT_CLASSES: dict[DefaultObjectType, ObjectClass] = {
 }
 
 _READ = (Privilege.SELECT,)
-_WRITE = (Privilege.SELECT, Privilege.INSERT, Privilege.UPDATE, Privilege.DELETE, Privilege.TRUNCATE)
+_MODIFY = (Privilege.SELECT, Privilege.INSERT, Privilege.UPDATE, Privilege.DELETE)
+_WRITE = (*_MODIFY, Privilege.TRUNCATE)
+_MODIFY_SEQUENCE = (Privilege.SELECT, Privilege.USAGE)
 _WRITE_SEQUENCE = (Privilege.SELECT, Privilege.UPDATE, Privilege.USAGE)
+_TABLE_LEVELS = {AccessLevel.READ: _READ, AccessLevel.MODIFY: _MODIFY, AccessLevel.WRITE: _WRITE}
+_SEQUENCE_LEVELS = {
+    AccessLevel.READ: _READ,
+    AccessLevel.MODIFY: _MODIFY_SEQUENCE,
+    AccessLevel.WRITE: _WRITE_SEQUENCE,
+}
 
 ACCESS_LEVELS: dict[ObjectClass, dict[AccessLevel, tuple[Privilege, ...]]] = {
-    ObjectClass.TABLE: {AccessLevel.READ: _READ, AccessLevel.WRITE: _WRITE},
-    ObjectClass.COLUMN: {AccessLevel.READ: _READ, AccessLevel.WRITE: _WRITE[:3]},
-    ObjectClass.SEQUENCE: {AccessLevel.READ: _READ, AccessLevel.WRITE: _WRITE_SEQUENCE},
+    ObjectClass.TABLE: _TABLE_LEVELS,
+    ObjectClass.COLUMN: {
+        AccessLevel.READ: _READ,
+        AccessLevel.MODIFY: _MODIFY[:3],
+        AccessLevel.WRITE: _WRITE[:3],
+    },
+    ObjectClass.SEQUENCE: _SEQUENCE_LEVELS,
     ObjectClass.SCHEMA: dict.fromkeys(AccessLevel, (Privilege.USAGE,)),
     ObjectClass.DATABASE: dict.fromkeys(AccessLevel, (Privilege.CONNECT,)),
-    ObjectClass.DEFAULT_TABLES: {AccessLevel.READ: _READ, AccessLevel.WRITE: _WRITE},
-    ObjectClass.DEFAULT_SEQUENCES: {AccessLevel.READ: _READ, AccessLevel.WRITE: _WRITE_SEQUENCE},
+    ObjectClass.DEFAULT_TABLES: _TABLE_LEVELS,
+    ObjectClass.DEFAULT_SEQUENCES: _SEQUENCE_LEVELS,
     ObjectClass.DEFAULT_SCHEMAS: dict.fromkeys(AccessLevel, (Privilege.USAGE,)),
 }
 """What an access level gives. Never ALL: on a table that would take in TRIGGER, REFERENCES and, from 17, MAINTAIN."""

@@ -69,6 +69,8 @@ class RoleRecord:
     """By OID of the database."""
     commented: bool = False
     """The comment is the declaration's."""
+    superuser: bool = False
+    """The membership in databricks_superuser was given through the Databricks API."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from lakebase_operator.external.databricks import (
     AutoscalingTarget,
     ControlPlane,
     ProvisionedTarget,
+    RoleApi,
     Target,
 )
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts, connect
@@ -50,6 +51,9 @@ class Login(Protocol):
     async def native_login(self) -> bool | None:
         """Whether roles may log in with a password. None: nobody can be asked."""
 
+    def roles(self) -> RoleApi | None:
+        """Roles as the Databricks API knows them; None: there is no such API."""
+
 
 @dataclass(frozen=True, slots=True)
 class PasswordLogin:
@@ -76,6 +80,10 @@ class PasswordLogin:
         """There is no control plane to ask."""
         return None
 
+    def roles(self) -> RoleApi | None:
+        """A password says nothing to the Databricks API."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class DatabricksLogin:
@@ -99,6 +107,10 @@ class DatabricksLogin:
     async def native_login(self) -> bool | None:
         """As the control plane says."""
         return await self.control_plane.native_login()
+
+    def roles(self) -> RoleApi | None:
+        """As the control plane has them."""
+        return self.control_plane.roles()
 
 
 @dataclass(frozen=True, slots=True)

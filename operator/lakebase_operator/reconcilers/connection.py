@@ -3,8 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from lakebase_operator.api import AccessGrant
-from lakebase_operator.engine.catalog import Dirty
+from lakebase_operator.api import AccessGrant, PostgresRole
+from lakebase_operator.api.postgres_role import PostgresRoleStatus
+from lakebase_operator.engine.catalog import Dirty, key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.reconcilers import ending, passes
@@ -16,7 +17,13 @@ from lakebase_operator.reconcilers.memory import Memory
 from lakebase_operator.reconcilers.people import MappingResults
 from lakebase_operator.reconcilers.services import Services
 from lakebase_operator.reconcilers.timing import Pauses
-from lakebase_operator.reconcilers.view import Dependent, View, allows, foreign_namespaces
+from lakebase_operator.reconcilers.view import (
+    Dependent,
+    View,
+    allows,
+    foreign_namespaces,
+    is_deleting,
+)
 from lakebase_operator.reconcilers.writing import write
 
 GRANT = AccessGrant.kind_name
@@ -115,10 +122,19 @@ class ConnectionReconciler:
             view, narrow=True, others=len(known) - sum(one in known for one in changed), changed=changed
         )
 
+    def _with_status(self, role: PostgresRole) -> PostgresRole:
+        """The catalog's objects come without a status: what was written of a schema, and of a role that goes, is needed."""
+        known = self._services.catalog.status(key_of(role))
+        if "platformSchema" not in known and not is_deleting(role):
+            return role
+        return role.model_copy(update={"status": PostgresRoleStatus.model_validate(known)})
+
     async def _view(self, key: ConnectionKey, some: tuple[AccessGrant, ...] | None = None) -> View:
         catalog = self._services.catalog
         connection = catalog.connection(key)
         roles, mappings = catalog.roles(key), catalog.mappings(key)
+        if some is None:
+            roles = tuple(self._with_status(role) for role in roles)
         grants = catalog.grants(key) if some is None else some
         if connection is None:
             return View(key, None, roles, mappings, grants, catalog.broken(key), ())

@@ -193,7 +193,7 @@ class ConnectionTests:
         if name is None:
             return tests.skipped(ConnectionTestStep.SCHEMA, Reason.NOTHING_TO_TEST)
         named_in = "spec.binding.schema" if platform is None else "spec.platformSchema"
-        database = (platform.database if platform is not None else None) or login.database
+        database = role.platform_database(self.connection.spec.databases)
         async with AsyncExitStack() as stack:
             if database != login.database:
                 session = await stack.enter_async_context(self._session(login, database))

@@ -11,6 +11,7 @@ from lakebase_operator.api.lakebase_connection import DriftAction, Mode, Unmanag
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.people import People
+from lakebase_operator.domain.platform_schema import data_schemas
 from lakebase_operator.engine.catalog import Broken, key_of, kind_of
 from lakebase_operator.external.postgres.ledger import forget_connection
 from lakebase_operator.external.postgres.roles import Preflight, preflight
@@ -30,8 +31,14 @@ from lakebase_operator.reconcilers.overdue import end_overdue
 from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
+from lakebase_operator.reconcilers.platform_schema import (
+    PlatformSchemaStep,
+    keep_known,
+    roles_with_platform_schema,
+)
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
 from lakebase_operator.reconcilers.role_execution import PLANNED
+from lakebase_operator.reconcilers.role_level import LevelStep
 from lakebase_operator.reconcilers.roles import Roles, RolesStep
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
 from lakebase_operator.reconcilers.verdicts import conclude, unsupported
@@ -109,10 +116,14 @@ class Databases:
                 approved=self.approved.role_statements if self.approved is not None else None,
             )
             roles = await step.run(context.view)
-            logins = self._logins(home, step, roles)
+            logins, level = self._logins(home, step, roles), self._level(step, roles)
             if not narrow:  # else nothing has changed that concerns them
+                platform = await self._platform_schemas(home, step.preflight, roles, handovers)
                 await logins.run()
-            executed = (*step.executed, *logins.statements.executed)
+                await level.run()
+            else:
+                platform = self._known_platform_schemas()
+            executed = (*step.executed, *logins.statements.executed, *level.statements.executed)
             self._count_statements(text for _, text, result in executed if result == "ok")
             people = resolve(context.view, roles, context.mappings, context.report)
             declared = self._declare(context.view.grants, people, roles, step.preflight)
@@ -124,7 +135,15 @@ class Databases:
                 try:
                     results.append(
                         await self._database(
-                            name, home, step.preflight, roles, (*declared, *beside), tallies, focus, handovers
+                            name,
+                            home,
+                            step.preflight,
+                            roles,
+                            (*declared, *beside),
+                            tallies,
+                            focus,
+                            handovers,
+                            platform,
                         )
                     )
                 except LakebaseError as error:
@@ -143,7 +162,7 @@ class Databases:
                 self._let_broken_go(declared, failures)
                 if is_deleting(connection):
                     await self._forget(home, failures)
-                self._remember(declared, roles, results, failures)
+                self._remember(declared, roles, results, failures, platform)
             borrowed.keep = narrow and context.memory.known is not None
         planned = tuple((resource, text) for resource, text, result in executed if result == PLANNED)
         return Done(results, failures, planned, handovers)
@@ -164,6 +183,76 @@ class Databases:
             step.preflight.ledger,
             context.deadlines,
         )
+
+    def _level(self, step: RolesStep, roles: Roles) -> LevelStep:
+        context = self.context
+        return LevelStep(
+            self.access.login.roles(),
+            str(context.view.key),
+            replace(step.statements, executed=[]),
+            roles,
+            context.memory.operations,
+            context.services.clock.now(),
+            context.deadlines,
+            context.services.observer,
+        )
+
+    async def _platform_schemas(
+        self,
+        home: Connection,
+        home_preflight: Preflight,
+        roles: Roles,
+        handovers: dict[str, Sequence[tuple[str, str]]],
+    ) -> Mapping[str, frozenset[str]]:
+        """Before the logins that publish them. Returns those that are fit, by database; a database that fails stays alone."""
+        context, names = self.context, self.connection.spec.databases
+        fit: dict[str, frozenset[str]] = {}
+        grants = [grant for grant in context.view.grants if not is_deleting(grant)]
+        for name in names:
+            if not roles_with_platform_schema(roles, name, names):
+                continue
+            try:
+                async with AsyncExitStack() as stack:
+                    session, found = home, home_preflight
+                    if name != names[0]:
+                        session = await stack.enter_async_context(self.access.session(name))
+                        found = await preflight(session)
+                        preflights.check(self.connection, found, context.report, home=False)
+                    step = PlatformSchemaStep(
+                        name,
+                        names,
+                        session,
+                        found,
+                        str(context.view.key),
+                        roles,
+                        context.report,
+                        dry=self.dry,
+                        approved=frozenset(self.approved.statements) if self.approved is not None else None,
+                    )
+                    fit[name] = await step.run(grants)
+            except LakebaseError as error:
+                if home.closed:
+                    raise
+                keep_known(roles, names, name, error)
+                continue
+            self._count_statements(text for _, text, result in step.executed if result == "ok")
+            handovers[name] = [(one, text) for one, text, result in step.executed if result == PLANNED]
+        return fit
+
+    def _known_platform_schemas(self) -> Mapping[str, frozenset[str]]:
+        """With a narrow view, as they were.
+
+        Raises
+        ------
+        TooNarrowError
+            An AccessGrant speaks of one: that concerns its role.
+        """
+        context, names = self.context, self.connection.spec.databases
+        platform = context.known.platform if context.known is not None else {}
+        for name, schemas in platform.items():
+            if schemas & data_schemas(context.view.grants, (), name, names).keys():
+                raise TooNarrowError
+        return platform
 
     def _beside(
         self, declared: Sequence[Declared], people: People, roles: Roles, found: Preflight
@@ -221,6 +310,7 @@ class Databases:
         tallies: dict[str, Tally],
         focus: frozenset[str] | None,
         handovers: dict[str, Sequence[tuple[str, str]]],
+        platform: Mapping[str, frozenset[str]],
     ) -> DatabaseResult:
         context, connection = self.context, self.connection
         is_home = name == connection.spec.databases[0]
@@ -231,8 +321,10 @@ class Databases:
                 session = await stack.enter_async_context(self.access.session(name))
                 found = await preflight(session)
                 preflights.check(connection, found, context.report, home=False)
+            own = platform.get(name, frozenset())
             if not revoking:
-                handovers[name] = await self._hand_over(name, session, found, roles)
+                given = await self._hand_over(name, session, found, roles, own)
+                handovers[name] = (*handovers.get(name, ()), *given)
             step = GrantsStep(
                 name,
                 session,
@@ -248,6 +340,7 @@ class Databases:
                 tallies,
                 may_revoke=context.unreadable() is None,
                 others=tuple(one for one in connection.spec.databases if one != name),
+                platform=own,
                 remembered=context.memory.remembered if focus is None else {},
             )
             result = await step.run([] if revoking else declared, home=is_home, focus=focus)
@@ -259,12 +352,19 @@ class Databases:
         return result
 
     async def _hand_over(
-        self, name: str, session: Connection, found: Preflight, roles: Roles
+        self, name: str, session: Connection, found: Preflight, roles: Roles, platform: frozenset[str]
     ) -> Sequence[tuple[str, str]]:
         """Before the grants, since owners grant. Returns resources and statements of a dry run."""
         approved = frozenset(self.approved.statements) if self.approved is not None else None
         step = OwnershipStep(
-            name, session, found, str(self.context.view.key), roles, dry=self.dry, approved=approved
+            name,
+            session,
+            found,
+            str(self.context.view.key),
+            roles,
+            dry=self.dry,
+            approved=approved,
+            platform=platform,
         )
         await step.run(home=name == self.connection.spec.databases[0])
         self._count_statements(text for _, text, result in step.executed if result == "ok")
@@ -335,10 +435,16 @@ class Databases:
         roles: Roles,
         results: Sequence[DatabaseResult],
         failures: Mapping[str, LakebaseError],
+        platform: Mapping[str, frozenset[str]],
     ) -> None:
         """Make a narrow pass possible, if all is as declared and nothing needs a look at everything."""
         context, spec = self.context, self.connection.spec
         trouble = failures or any(one.unfinished or one.unrevocable or one.planned for one in results)
+        # What is wrong with a platform schema may end with a change of an AccessGrant.
+        trouble = trouble or any(
+            tally.role.spec.platform_schema is not None and tally.worst is not None
+            for tally in roles.tallies.values()
+        )
         plain = (
             spec.drift.action is DriftAction.REPAIR
             and spec.unmanaged_grants.action is UnmanagedAction.KEEP
@@ -346,7 +452,7 @@ class Databases:
         )
         if trouble or not plain or context.view.broken or is_deleting(self.connection):
             return
-        known = context.known or Known(dict(roles.oids))
+        known = context.known or Known(dict(roles.oids), platform=platform)
         for changed in context.view.changed:
             known.drop(changed)
         grantees = {item.grant.metadata.uid: item.grantees for item in declared}
@@ -358,16 +464,17 @@ class Databases:
     # -- what goes -------------------------------------------------------------------------------------------------
 
     async def _drop_roles(self, home: Connection, found: Preflight, roles: Roles) -> None:
-        drop = RoleDrop(self.access, home, found.role, roles, self.context.report)
+        databases = self.connection.spec.databases
+        drop = RoleDrop(self.access, home, found.role, roles, self.context.report, databases)
         enforcing = self.connection.spec.mode is Mode.ENFORCE or is_deleting(self.connection)
         for role in self.context.view.roles:
             if not (is_deleting(role) and is_finalized(role)):
                 continue
-            if not enforcing and drop.would_drop(role):
+            if not enforcing and (drop.would_drop(role) or drop.platform_schema_to_drop(role) is not None):
                 self.context.report.waiting(
                     role,
                     Reason.PLANNED,
-                    f"The LakebaseConnection {self.context.view.key} is in mode Plan; roles are dropped when it is Enforce.",
+                    f"The LakebaseConnection {self.context.view.key} is in mode Plan; roles and schemas are dropped when it is Enforce.",
                 )
             elif await drop.run(role):
                 self.context.leaving.append(Leaving(role, cleaned=True))

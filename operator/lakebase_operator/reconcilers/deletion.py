@@ -13,12 +13,18 @@ from psycopg import sql
 
 from lakebase_operator.api import PostgresRole
 from lakebase_operator.api.names import role_name_problem
-from lakebase_operator.api.postgres_role import RoleDeletionPolicy
+from lakebase_operator.api.postgres_role import (
+    PlatformSchemaDeletionPolicy,
+    PlatformSchemaStatus,
+    RoleDeletionPolicy,
+)
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.memberships import loan
+from lakebase_operator.domain.ownership import OwnedClass, OwnedSelector
 from lakebase_operator.domain.passwords import login_names
 from lakebase_operator.domain.plan import Acting
+from lakebase_operator.domain.platform_schema import drop_schema
 from lakebase_operator.domain.role_statements import (
     RESET_ROLE,
     alter_role,
@@ -29,6 +35,8 @@ from lakebase_operator.domain.role_statements import (
 from lakebase_operator.domain.roles import RoleState
 from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.external.postgres.grants import exclusive
+from lakebase_operator.external.postgres.ownership import read_ownership
+from lakebase_operator.external.postgres.platform_schemas import depends_on_schema, read_platform_schemas
 from lakebase_operator.external.postgres.queries import query
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.access import Access
@@ -45,9 +53,14 @@ class RoleDrop:
     operator_role: str
     roles: Roles
     report: Report
+    databases: Sequence[str]
+    """The connection's, the home first."""
 
     async def run(self, role: PostgresRole) -> bool:
-        """Drop the role of a PostgresRole that is being deleted. Returns whether it is gone."""
+        """Drop what a PostgresRole that is being deleted says: its schema, its role. Returns whether that is done."""
+        return await self._drop_platform_schema(role) and await self._run(role)
+
+    async def _run(self, role: PostgresRole) -> bool:
         state = self.roles.states.get(role.role_name)
         if state is None or not self.would_drop(role):
             return True
@@ -122,7 +135,9 @@ class RoleDrop:
                 connection = self.home
                 if database != self.home.info.dbname:
                     connection = await stack.enter_async_context(self.access.session(database))
-                await self._clean(connection, state, role.spec.reassign_owned_to)
+                kept = self._platform_schema(role)
+                kept = kept if kept is not None and kept.database == database else None
+                await self._clean(connection, state, role.spec.reassign_owned_to, kept)
         await self.home.execute(drop_role(state.name))
 
     async def _end_sessions(self, state: RoleState) -> None:
@@ -145,7 +160,9 @@ class RoleDrop:
         )
         return [row["datname"] async for row in cursor]
 
-    async def _clean(self, connection: Connection, state: RoleState, heir: str | None) -> None:
+    async def _clean(
+        self, connection: Connection, state: RoleState, heir: str | None, kept: PlatformSchemaStatus | None
+    ) -> None:
         """Reassign what the role owns, then take away its privileges, in one transaction.
 
         REASSIGN and DROP OWNED need inherited membership; the operator gives it to itself for the transaction. DROP OWNED
@@ -161,11 +178,111 @@ class RoleDrop:
                 await connection.execute(
                     sql.SQL("REASSIGN OWNED BY {} TO {}").format(sql.Identifier(name), sql.Identifier(heir))
                 )
+            elif kept is not None:
+                await self._take_over(connection, state, kept.name)
             if not await _owns_anything(connection, state.oid):
                 await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
                 await self._revoke_what_others_granted(connection, state)
             for end in ends:
                 await connection.execute(end)
+
+    async def _take_over(self, connection: Connection, state: RoleState, schema: str) -> None:
+        """A platform schema whose role goes, and that nobody is named for, becomes the operator's, with what the role has in it."""
+        contents = (OwnedClass.TABLE, OwnedClass.SEQUENCE, OwnedClass.ROUTINE, OwnedClass.TYPE)
+        selectors = [
+            OwnedSelector(OwnedClass.SCHEMA, None, (schema,), (), ()),
+            *(OwnedSelector(one, schema, (), ("%",), ()) for one in contents),
+        ]
+        me = self.roles.states[self.operator_role].oid
+        found = await read_ownership(
+            connection, [one.as_json(number, me) for number, one in enumerate(selectors)], home=False
+        )
+        # Its schema first: whoever is to own what is in it must be able to create there.
+        for item in sorted(found.objects, key=lambda one: one.schema is not None):
+            if item.owner == state.oid:
+                await connection.execute(item.handover(self.operator_role))
+
+    # -- the platform schema -------------------------------------------------------------------------------------
+
+    def _platform_schema(self, role: PostgresRole) -> PlatformSchemaStatus | None:
+        """The schema that was found fit to be the role's own, and that no other PostgresRole has."""
+        wanted, known = role.spec.platform_schema, role.status.platform_schema
+        if wanted is None or known is None or known.name != wanted.name:
+            return None
+        if known.database != role.platform_database(self.databases) or known.database not in self.databases:
+            return None
+        elsewhere = (
+            (other.spec.platform_schema.name, other.platform_database(self.databases))
+            for tally in self.roles.tallies.values()
+            if (other := tally.role).spec.platform_schema is not None
+        )
+        return None if (known.name, known.database) in elsewhere else known
+
+    def platform_schema_to_drop(self, role: PostgresRole) -> PlatformSchemaStatus | None:
+        """The schema that goes with the object, if that is declared."""
+        wanted = role.spec.platform_schema
+        drop = wanted is not None and wanted.deletion_policy is PlatformSchemaDeletionPolicy.DROP
+        return self._platform_schema(role) if drop else None
+
+    async def _drop_platform_schema(self, role: PostgresRole) -> bool:
+        """Returns whether it is gone, or was not to go."""
+        known = self.platform_schema_to_drop(role)
+        if known is None:
+            return True
+        try:
+            async with AsyncExitStack() as stack:
+                connection = self.home
+                if known.database != self.home.info.dbname:
+                    connection = await stack.enter_async_context(self.access.session(known.database))
+                problem = await self._drop_schema(connection, role, known)
+        except psycopg.Error as error:
+            self.report.failed(role, query_error(error, doing=f"dropping schema {known.name}"))
+            return False
+        except LakebaseError as error:
+            self.report.failed(role, error)
+            return False
+        if problem is None:
+            return True
+        self.report.stalled(
+            role,
+            Reason.PLATFORM_SCHEMA_IN_USE,
+            f'The schema "{known.name}" in {known.database} is not dropped: {problem}. Take that away or elsewhere, or set '
+            "platformSchema.deletionPolicy: Retain.",
+        )
+        return False
+
+    async def _drop_schema(
+        self, connection: Connection, role: PostgresRole, known: PlatformSchemaStatus
+    ) -> str | None:
+        """What is in the way, if anything is. A schema that is neither the role's nor made by the operator is left."""
+        states = [
+            one for one in (self.roles.states.get(role.role_name), *self._logins(role)) if one is not None
+        ]
+        owners = {known.name: {one.oid for one in states}}
+        found = (await read_platform_schemas(connection, owners, frozenset())).get(known.name)
+        if found is None or not (known.created or found.owner in owners[known.name]):
+            return None
+        if found.foreign is not None:
+            return f"it holds {found.foreign}"
+        owner = self.roles.by_oid[found.owner]
+        actor = owner.actor
+        if not (
+            self.roles.states[self.operator_role].superuser
+            or actor.inherits
+            or actor.is_operator
+            or actor.admin
+        ):
+            return f'the operator cannot act for its owner "{owner.name}"'
+        async with exclusive(connection):
+            if outside := await depends_on_schema(connection, found.oid):
+                return f"{', '.join(outside)} would go with it"
+            lent = None if actor.inherits or actor.is_operator else self._loan(owner, inherit=True)
+            if lent is not None:
+                await connection.execute(lent[0])
+            await connection.execute(drop_schema(known.name))
+            if lent is not None:
+                await connection.execute(lent[1])
+        return None
 
     def _loans(self, state: RoleState, heir: str | None) -> Iterable[tuple[sql.Composed, sql.Composed]]:
         """Memberships for the length of the transaction: what begins and what ends each."""

@@ -107,6 +107,8 @@ class GrantsStep:
     """False while something that is declared cannot be read: it might declare what would be revoked."""
     others: Sequence[str] = ()
     """The connection's other databases: each answers for privileges on itself."""
+    platform: frozenset[str] = frozenset()
+    """Schemas of this database that are an application's own."""
     remembered: dict[str, Remembered] = field(default_factory=dict)
     """By database. An unchanged fingerprint makes a comparison unnecessary."""
     only_revoke: bool = False
@@ -137,6 +139,7 @@ class GrantsStep:
             tuple(self.others),
             focus=self._oids(focus) if focus is not None else None,
             search=self.policy.search,
+            platform=tuple(sorted(self.platform)),
             keep_drifted=self.policy.drift is DriftAction.REPORT,
         )
         nothing = not desired.selectors and scope.search is None

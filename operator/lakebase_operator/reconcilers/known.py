@@ -26,6 +26,8 @@ class Known:
     """When time alone changes what is declared."""
     waiting: frozenset[ObjectKey] = frozenset()
     """AccessGrants that were carried out as far as possible and wait, such as for a role that does not exist yet."""
+    platform: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Schemas that are applications' own, by database."""
     _grantees: dict[ObjectKey, Grantees] = field(default_factory=dict)
     _of_role: dict[str, set[ObjectKey]] = field(default_factory=dict)
     _shared: dict[Grantees, Grantees] = field(default_factory=dict)

@@ -33,12 +33,16 @@ class RoleTally:
     """The first thing that keeps it from being ready, with a message."""
     waits: bool = False
     """What keeps it from being ready may pass by itself."""
+    platform_schema: str | None = None
+    """The schema of the role's own, once it is known to be fit: what is published."""
+    ask_superuser: bool | None = None
+    """What is to be asked of Databricks: to make it a member of databricks_superuser, or no member any more. None: nothing."""
 
     @property
     def has_more(self) -> bool:
         """Whether there is more to look at than the role itself: then it is concluded at the end of the pass."""
         spec = self.role.spec
-        beside = spec.owns or spec.platform_schema or spec.exposes
+        beside = spec.owns or spec.platform_schema or spec.exposes or self.ask_superuser is not None
         return bool(beside or spec.suspend) or spec.password is not None
 
     def note(self, issues: Iterable[Issue]) -> None:

@@ -181,7 +181,9 @@ class LoginsStep:
         if not self.dry:
             self._tell(role, password, held, until)
         if held.current is not None and not (self.dry and changed):
-            self.published[role.role_name] = PublishedLogin(held.current, self._database(role), changed)
+            self.published[role.role_name] = PublishedLogin(
+                held.current, role.login_database(self.connection.spec.databases), changed
+            )
 
     async def _given(self, role: PostgresRole, password: Password) -> str | None:
         """The password of ``password.from``; None where it is generated."""
@@ -338,19 +340,18 @@ class LoginsStep:
         )
         return await self.secrets.read_secret(namespace, name)
 
-    def _database(self, role: PostgresRole) -> str:
-        binding = role.spec.binding
-        return (binding.database if binding is not None else None) or self.connection.spec.databases[0]
-
     def _published(self, role: PostgresRole, binding: Binding, credential: LoginCredential) -> Published:
         server = self.server
+        databases = self.connection.spec.databases
+        there = role.platform_database(databases) == role.login_database(databases)
+        own = self.roles.tallies[role.role_name].platform_schema if there else None
         return Published(
             host=server.host,
             port=server.port,
-            database=self._database(role),
+            database=role.login_database(databases),
             username=credential.username,
             sslmode=SSL_MODES[server.tls_mode],
-            schema=binding.schema_,
+            schema=binding.schema_ or own,
             ca=Path(server.ca_file).read_bytes() if server.ca_file else None,
             password=credential.password,
         )

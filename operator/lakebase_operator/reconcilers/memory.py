@@ -24,5 +24,7 @@ class Memory:
     known: Known | None = None
     """What the last pass carried out; None: not everything, so the next pass must look at everything."""
     home: HomeSession = field(default_factory=HomeSession)
+    operations: dict[str, str] = field(default_factory=dict)
+    """Changes of roles that Databricks carries out, by name of the role."""
     remembered: dict[str, Remembered] = field(default_factory=dict)
     """The last comparison of each database."""

@@ -77,6 +77,10 @@ class OwnershipStep:
     """Only note what would be executed."""
     approved: frozenset[str] | None = None
     """No object may be handed over but by these statements; None: any."""
+    platform: frozenset[str] = frozenset()
+    """Schemas that are an application's own: patterns leave them out."""
+    declared_in: str = "spec.owns"
+    """The field that says who is to own what, for messages."""
     executed: list[tuple[str, str, str]] = field(default_factory=list)
     """For the change log: resources, statement, result. Of a dry run, what would be executed."""
 
@@ -93,6 +97,21 @@ class OwnershipStep:
             return 0
         if not self.preflight.ledger and not self.dry:
             await create_ledger(self.connection)
+        changed, owned = await self.hand_over(wanted, home=home)
+        for one in {one.owner.oid: one for one in wanted}.values():
+            one.tally.owned += owned.get(one.owner.oid, 0)
+        if not self.dry:
+            await log_changes(self.connection, self.owner, self.executed)
+        return changed
+
+    async def hand_over(self, wanted: Sequence[Wanted], *, home: bool) -> tuple[int, Mapping[int, int]]:
+        """Make the owners as wanted. Returns how many objects have a new one, and how many of them each role owns in the end.
+
+        Raises
+        ------
+        LakebaseError
+            The database cannot be read.
+        """
         rules = [one.selector.as_json(number, one.owner.oid) for number, one in enumerate(wanted)]
         found = await self._read(rules, home=home)
         self._tell_absent(wanted, found)
@@ -103,15 +122,11 @@ class OwnershipStep:
         changed += await self._hand_over_all(wanted, (one for one in found.objects if one.schema is not None))
         if changed:
             found = await self._read(rules, home=home)
-        for one in {one.owner.oid: one for one in wanted}.values():
-            one.tally.owned += found.owned.get(one.owner.oid, 0)
-        if not self.dry:
-            await log_changes(self.connection, self.owner, self.executed)
-        return changed
+        return changed, found.owned
 
     async def _read(self, rules: Sequence[Mapping[str, object]], *, home: bool) -> Ownership:
         try:
-            return await read_ownership(self.connection, rules, home=home)
+            return await read_ownership(self.connection, rules, home=home, platform=self.platform)
         except psycopg.Error as error:
             raise query_error(error, doing=f"reading owners in {self.database}") from error
 
@@ -135,7 +150,7 @@ class OwnershipStep:
             tally, thing = wanted[number].tally, wanted[number].selector.object_class.value.lower()
             fix = "Create it, or correct the name; it is looked for at every sync."
             tally.note([Issue(f"{thing} {name}", Reason.OBJECT_MISSING, fix)])
-            message = f"spec.owns: {thing} {name} does not exist in {self.database}. {fix}"
+            message = f"{self.declared_in}: {thing} {name} does not exist in {self.database}. {fix}"
             tally.blame(Reason.OBJECT_MISSING, message, waits=True)
 
     # -- how -----------------------------------------------------------------------------------------------------
@@ -204,7 +219,7 @@ class OwnershipStep:
 
     async def _hand_over(self, batch: Batch) -> int:
         """One transaction. Objects that cannot be handed over are told, and the others are."""
-        resource = resource_name(self.roles.owning[batch.new.name].role)
+        resource = resource_name(self.roles.tallies[batch.new.name].role)
         if self.dry:
             self.executed += [(resource, _text(item, batch), PLANNED) for item in batch.objects]
             return 0
@@ -233,8 +248,8 @@ class OwnershipStep:
         """What is left of a batch when only the approved plan is carried out."""
         there = tuple(item for item in batch.objects if _text(item, batch) in approved)
         if len(there) < len(batch.objects):
-            message = "spec.owns: the approved plan does not have all objects; it is shown anew."
-            self.roles.owning[batch.new.name].blame(Reason.PLANNED, message, waits=True)
+            message = f"{self.declared_in}: the approved plan does not have all objects; it is shown anew."
+            self.roles.tallies[batch.new.name].blame(Reason.PLANNED, message, waits=True)
         return replace(batch, objects=there)
 
     async def _once(self, batch: Batch) -> tuple[list[OwnedObject], list[tuple[OwnedObject, psycopg.Error]]]:
@@ -300,17 +315,21 @@ class OwnershipStep:
     def _tell_left(
         self, objects: Iterable[OwnedObject], new: RoleState, why: str, *, waits: bool = False
     ) -> None:
-        tally = self.roles.owning[new.name]
+        tally = self.roles.tallies[new.name]
         for item in objects:
             issue = not_handed_over(item, new.name, why)
             tally.note([issue])
-            tally.blame(issue.reason, f"spec.owns: {item} in {self.database}: {issue.fix}", waits=waits)
+            tally.blame(
+                issue.reason, f"{self.declared_in}: {item} in {self.database}: {issue.fix}", waits=waits
+            )
 
     def _tell_conflict(self, one: Wanted, winner: Wanted, item: OwnedObject) -> None:
         other = winner.tally.role.metadata
         fix = f"PostgresRole {other.namespace}/{other.name} declares to own it already. Take it out of one of them."
         one.tally.note([Issue(str(item), Reason.CONFLICTING_DECLARATIONS, fix)])
-        one.tally.blame(Reason.CONFLICTING_DECLARATIONS, f"spec.owns: {item} in {self.database}: {fix}")
+        one.tally.blame(
+            Reason.CONFLICTING_DECLARATIONS, f"{self.declared_in}: {item} in {self.database}: {fix}"
+        )
 
 
 _GONE = frozenset({"42P01", "42704", "42883", "3F000"})

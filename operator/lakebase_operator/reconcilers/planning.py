@@ -1,7 +1,7 @@
 """A look at what a pass would do, for manifests that are in no cluster: nothing is changed, and no status is written."""
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lakebase_operator.api import LakebaseConnection
 from lakebase_operator.api.lakebase_connection import Mode
@@ -10,6 +10,7 @@ from lakebase_operator.domain.status import Verdict
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.clock import Clock
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
+from lakebase_operator.engine.observer import NullObserver
 from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
@@ -18,8 +19,10 @@ from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
+from lakebase_operator.reconcilers.platform_schema import PlatformSchemaStep
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
+from lakebase_operator.reconcilers.role_level import LevelStep
 from lakebase_operator.reconcilers.roles import RolesStep
 from lakebase_operator.reconcilers.tally import Tally
 from lakebase_operator.reconcilers.verdicts import conclude, unsupported
@@ -63,7 +66,19 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
         preflights.check(connection, found, report, home=True)
         step = RolesStep(home, found, str(key), report, dry=True)
         roles = await step.run(view)
-        parts.append(Part(ROLES, tuple(statement for _, statement, _ in step.executed)))
+        level = LevelStep(
+            None,
+            str(key),
+            replace(step.statements, executed=[]),
+            roles,
+            {},
+            clock.now(),
+            [],
+            NullObserver(),
+        )
+        await level.run()
+        statements = (*step.executed, *level.statements.executed)
+        parts.append(Part(ROLES, tuple(statement for _, statement, _ in statements)))
         people = resolve(view, roles, MappingResults(catalog), report)
         declared: list[Declared] = []
         for grant in view.grants:
@@ -81,7 +96,9 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
                     session = await stack.enter_async_context(access.session(name))
                     here = await preflight(session)
                     preflights.check(connection, here, report, home=False)
-                owners = OwnershipStep(name, session, here, str(key), roles, dry=True)
+                schemas = PlatformSchemaStep(name, names, session, here, str(key), roles, report, dry=True)
+                own = await schemas.run(view.grants)
+                owners = OwnershipStep(name, session, here, str(key), roles, dry=True, platform=own)
                 await owners.run(home=name == names[0])
                 grants = GrantsStep(
                     name,
@@ -92,9 +109,10 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
                     _policy(connection),
                     tallies,
                     others=[one for one in names if one != name],
+                    platform=own,
                 )
                 result = await grants.run(declared, home=name == names[0])
-            handovers = tuple(statement for _, statement, _ in owners.executed)
+            handovers = tuple(statement for _, statement, _ in (*schemas.executed, *owners.executed))
             parts += [Part(f"{name}, owners", handovers), Part(name, result.planned)]
         conclude_roles(roles, names, {}, report)
         for item in declared:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from lakebase_operator.api import PostgresRole
 from lakebase_operator.api.lakebase_connection import UnmanagedAction, UnmanagedGrants
+from lakebase_operator.api.postgres_role import Membership, RoleLevel
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.memberships import (
@@ -69,7 +70,13 @@ class Managed:
     """The ledger knows it already."""
     tally: RoleTally
     unmanaged: UnmanagedAction
+    by_level: tuple[Membership, ...] = ()
+    """The membership that ``spec.level`` asks for, where SQL can give it."""
+    is_superuser: bool = False
+    """It is a member of databricks_superuser, directly, as the pass found it."""
     memberships: MembershipPlan = field(default_factory=MembershipPlan)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Roles that it is a member of once the plan is carried out, without what that grants; each with the member through which."""
     groups_failed: set[int] = field(default_factory=set)
     """Of which a step has failed."""
     settings: list[Settings] = field(default_factory=list)
@@ -203,6 +210,7 @@ class RoleChanges:
     def _plan_memberships(self, managed: Sequence[Managed]) -> None:
         everybody = self.roles.everybody(superuser=self.statements.superuser)
         for one in managed:
+            self._plan_level(one)
             one.memberships = self._membership_plan(one, frozenset())
         self._leave_what_was_passed_on(managed)
         removed = {edge for one in managed for edge in one.memberships.removed}
@@ -216,7 +224,7 @@ class RoleChanges:
         declared = [
             (one.state.name, item.role)
             for one in managed
-            for item in one.role.spec.member_of
+            for item in (*one.role.spec.member_of, *one.by_level)
             if everybody.find(item.role) is not None
         ]
         loops = find_loops(declared, kept)
@@ -231,7 +239,34 @@ class RoleChanges:
         if loops:
             self._leave_what_was_passed_on(managed)
         for one in managed:
-            self._tell_privileged(one, reachable(one.state.name, groups))
+            one.groups = reachable(one.state.name, groups)
+
+    def _plan_level(self, one: Managed) -> None:
+        """How the membership in databricks_superuser is had or lost: by SQL like any other, or by asking Databricks."""
+        wanted = one.role.spec.level is RoleLevel.SUPERUSER
+        superuser = self.roles.states.get(SUPERUSER_ROLE)
+        if superuser is None:
+            if wanted:
+                message = (
+                    f"spec.level: this server has no role {SUPERUSER_ROLE}, since it is not a Lakebase. Make one, or use level: "
+                    "Specific with AccessGrants."
+                )
+                one.tally.note(
+                    [Issue(membership_name(SUPERUSER_ROLE), Reason.MISSING_DATABRICKS_SUPERUSER, message)]
+                )
+                one.tally.blame(Reason.MISSING_DATABRICKS_SUPERUSER, message)
+            return
+        one.is_superuser = any(
+            (edge.role, edge.member) == (superuser.oid, one.state.oid) for edge in self.roles.edges
+        )
+        may_grant = self.roles.everybody(superuser=self.statements.superuser).may_administer(superuser)
+        given_by_sql = superuser.oid in one.before.memberships
+        if wanted and (given_by_sql or (may_grant and not one.is_superuser)):
+            one.by_level = (Membership(role=SUPERUSER_ROLE, inherit=True, set=False),)
+        elif wanted and not one.is_superuser:
+            one.tally.ask_superuser = True
+        elif not wanted and one.is_superuser and one.before.superuser:
+            one.tally.ask_superuser = False
 
     def _leave_what_was_passed_on(self, managed: Sequence[Managed]) -> None:
         plans = not_passed_on([one.memberships for one in managed], self.roles.edges, self.roles.name_of)
@@ -241,7 +276,7 @@ class RoleChanges:
     def _membership_plan(self, one: Managed, refused: frozenset[str]) -> MembershipPlan:
         return membership_change(
             one.state,
-            [item for item in one.role.spec.member_of if item.role not in refused],
+            [item for item in (*one.role.spec.member_of, *one.by_level) if item.role not in refused],
             self.roles.edges,
             one.before.memberships,
             self.roles.everybody(superuser=self.statements.superuser),
@@ -255,20 +290,31 @@ class RoleChanges:
             one.tally.note([Issue(membership_name(role), Reason.MEMBERSHIP_LOOP, message)])
             one.tally.blame(Reason.MEMBERSHIP_LOOP, message)
 
-    def _tell_privileged(self, one: Managed, groups: Mapping[str, str]) -> None:
-        name = one.state.name
-        message = ""
+    def _tell_privileged(self, one: Managed) -> None:
+        role, name, groups = one.role, one.state.name, one.groups
+        message, reason = "", Reason.ORDINARY_ROLE
+        asked_for = role.spec.level is RoleLevel.SUPERUSER
+        superuser = self.roles.oids.get(SUPERUSER_ROLE)
+        given_now = (
+            any(step.about == superuser for step in one.memberships.grants) and not self.statements.dry
+        )
         if one.state.superuser:
+            reason = Reason.OVER_PRIVILEGED
             message = f'The role "{name}" is a superuser: no privilege is ever checked for it.'
+        elif asked_for and (one.is_superuser or (given_now and superuser not in one.groups_failed)):
+            reason = Reason.SUPERUSER_LEVEL
+            message = (
+                f'The role "{name}" is a member of {SUPERUSER_ROLE}, as spec.level asks for: it may read and write everything. '
+                "AccessGrants with level: Specific give what is needed and no more."
+            )
         elif SUPERUSER_ROLE in groups:
+            reason = Reason.OVER_PRIVILEGED
             through = groups[SUPERUSER_ROLE]
             by = "" if through == name else f', through "{through}"'
             message = (
                 f'The role "{name}" is a member of {SUPERUSER_ROLE}{by}, as roles made in the Databricks UI are: it may read '
                 f'and write everything. If it should not, run: REVOKE {SUPERUSER_ROLE} FROM "{through}"'
             )
-        reason = Reason.OVER_PRIVILEGED if message else Reason.ORDINARY_ROLE
-        role = one.role
         self.report.fact(role, condition("OverPrivileged", bool(message), reason, message))
 
     # -- carrying out --------------------------------------------------------------------------------------------
@@ -335,6 +381,7 @@ class RoleChanges:
         for issue in plan.issues:
             if issue.reason is not Reason.UNMANAGED:
                 tally.blame(issue.reason, f"{issue.object[:1].upper()}{issue.object[1:]}: {issue.fix}")
+        self._tell_privileged(one)
         record = self._record(one)
         names_of = (self.roles.name_of(oid) for oid in record.memberships)
         self.report.fields(
@@ -367,4 +414,5 @@ class RoleChanges:
             everywhere.ours,
             {item.oid: names for item in elsewhere if item.oid is not None and (names := item.ours)},
             one.before.commented if one.comment_failed else one.role.spec.comment is not None,
+            one.before.superuser and (one.is_superuser or one.role.spec.level is RoleLevel.SUPERUSER),
         )

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from lakebase_operator.api import PostgresRole
+from lakebase_operator.api.postgres_role import PlatformSchemaStatus
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
+from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.reconcilers.known_roles import Roles, RoleTally
 from lakebase_operator.reconcilers.report import Report
 
@@ -29,12 +32,17 @@ def conclude_roles(
     report
         Where it is said.
     logins
-        Whether logins were looked at. If not, what was said of them stays.
+        Whether logins, platform schemas and levels were looked at. If not, what was said of roles that have them stays.
     """
     for name, tally in roles.tallies.items():
         if tally.role.spec.owns:
             _tell_owned(tally, databases, failures, report)
-        if logins or name not in roles.logins:
+        if logins:
+            _tell_platform_schema(tally, databases, report)
+        of_full_passes = (
+            name in roles.logins or tally.role.spec.platform_schema or tally.ask_superuser is not None
+        )
+        if logins or not of_full_passes:
             conclude_role(tally, report)
 
 
@@ -51,6 +59,29 @@ def conclude_role(tally: RoleTally, report: Report) -> None:
         )
     else:
         report.ready(role, Reason.SUCCEEDED, f'The role "{role.role_name}" is as declared.')
+
+
+def _tell_platform_schema(tally: RoleTally, databases: Sequence[str], report: Report) -> None:
+    """What is not there to be looked at: a database that is not managed, and the schema that was declared before."""
+    role = tally.role
+    wanted, before = role.spec.platform_schema, role.status.platform_schema
+    database = role.platform_database(databases)
+    if wanted is None:
+        report.fields(role, {"platformSchema": None})
+        if before is not None:
+            tell_left(role, before, report)
+    elif database not in databases:
+        tally.blame(
+            Reason.DATABASE_NOT_MANAGED,
+            f'spec.platformSchema: "{database}" is not one of the databases of the LakebaseConnection. '
+            "Add it there, or correct it here.",
+        )
+
+
+def tell_left(role: PostgresRole, before: PlatformSchemaStatus, report: Report) -> None:
+    """A schema that was the role's platform schema is that no more."""
+    message = f'The schema "{before.name}" in {before.database} is not its platform schema any more, and is left as it is.'
+    report.event(role, ObjectEvent("Normal", Reason.PLATFORM_SCHEMA_LEFT, message))
 
 
 def _tell_owned(

@@ -93,7 +93,8 @@ def test_an_access_level_gives_what_the_class_can_carry_and_write_implies_read(
 ) -> None:
     levels = ACCESS_LEVELS[object_class]
     assert set(levels) == set(AccessLevel)
-    assert set(levels[AccessLevel.READ]) <= set(levels[AccessLevel.WRITE]) <= PRIVILEGES[object_class]
+    read, modify, write = (set(levels[level]) for level in AccessLevel)
+    assert read <= modify <= write <= PRIVILEGES[object_class]
     assert levels[AccessLevel.READ]
 
 

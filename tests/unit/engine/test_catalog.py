@@ -260,7 +260,7 @@ def test_the_answer_to_a_write_does_not_bring_back_what_is_gone() -> None:
     ("spoil", "problem"),
     [
         ({"objects": [{"tables": {"names": ["orders"]}}]}, "spec.objects[0].tables.schema: Field required"),
-        ({"access": "Everything"}, "spec.access: Input should be 'Read' or 'Write'"),
+        ({"access": "Everything"}, "spec.access: Input should be 'Read', 'Modify' or 'Write'"),
         ({"subjects": []}, "spec.subjects: List should have at least 1 item after validation, not 0"),
     ],
 )

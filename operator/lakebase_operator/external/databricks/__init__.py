@@ -5,6 +5,7 @@ from .catalogs import CatalogApi, RegisteredCatalog
 from .hostname import recognized
 from .instances import LakebaseApi, Progress
 from .questions import IdentityKind
+from .roles import RoleApi
 from .targets import AutoscalingTarget, ProvisionedTarget, Target
 from .trust import honour_ssl_cert_file
 from .workspace import ControlPlane, Identity, Workspace
@@ -21,6 +22,7 @@ __all__ = [
     "Progress",
     "ProvisionedTarget",
     "RegisteredCatalog",
+    "RoleApi",
     "Target",
     "WorkloadIdentity",
     "Workspace",

@@ -15,6 +15,7 @@ from .credentials import CredentialCache, SingleFlight
 from .errors import Task
 from .instances import DatabricksLakebases, LakebaseApi
 from .questions import IdentityKind
+from .roles import DatabricksRoles, RoleApi
 from .targets import Target
 
 
@@ -51,6 +52,9 @@ class ControlPlane(Protocol):
 
     async def native_login(self) -> bool:
         """Whether roles may log in with a PostgreSQL password: what is in effect, not what was asked for."""
+
+    def roles(self) -> RoleApi:
+        """The roles of the database server, as the control plane knows them."""
 
 
 class Workspace:
@@ -154,6 +158,9 @@ class _DatabricksControlPlane:
     async def native_login(self) -> bool:
         task = Task(f"asking whether {self._target.owner} lets passwords in", self._needs)
         return await self._call(task, lambda client: questions.native_login(client, self._target))
+
+    def roles(self) -> RoleApi:
+        return DatabricksRoles(self._call, self._target)
 
     async def _mint(self) -> Credential:
         user = (await self.identity()).user_name

@@ -143,6 +143,8 @@ class Scope:
     """Look only at what these grantees hold; the rules must be all that concern them. None: everything."""
     search: Search | None = None
     """Look for what nobody declares, too."""
+    platform: tuple[str, ...] = ()
+    """Schemas that are an application's own: patterns do not select them, and nothing is looked for in them."""
     keep_drifted: bool = False
     """What somebody took away by hand stays in the ledger, so that it is still known as such (drift is only reported)."""
     opened: tuple[Difference, ...] = ()
@@ -167,6 +169,7 @@ class Scope:
             "others": list(self.others),
             "focus": list(self.focus) if self.focus is not None else None,
             "unmanaged": Jsonb(search, dumps=_compact),
+            "platform": list(self.platform),
             "keep_drifted": self.keep_drifted,
             "opened": Jsonb(opened, dumps=_compact),
             "many": MANY_ACL_ITEMS,

@@ -23,7 +23,7 @@ async def read_version(connection: Connection) -> int | None:
 async def read_role_records(connection: Connection, owner: str) -> Mapping[int, RoleRecord]:
     """What declarations have made or taken over, by OID of the role."""
     cursor = await connection.execute(
-        "SELECT role, resource, created, memberships, settings, database_settings, commented"
+        "SELECT role, resource, created, memberships, settings, database_settings, commented, superuser"
         " FROM lakebase_operator.roles WHERE connection = %s",
         [owner],
         binary=True,
@@ -37,6 +37,7 @@ async def read_role_records(connection: Connection, owner: str) -> Mapping[int, 
             tuple(row["settings"]),
             {int(database): tuple(names) for database, names in row["database_settings"].items()},
             row["commented"],
+            row["superuser"],
         )
         async for row in cursor
     }
@@ -54,6 +55,7 @@ async def write_role_records(connection: Connection, owner: str, records: Iterab
             list(record.settings),
             Jsonb({str(database): list(names) for database, names in record.database_settings.items()}),
             record.commented,
+            record.superuser,
         )
         for record in records
     ]
@@ -62,11 +64,11 @@ async def write_role_records(connection: Connection, owner: str, records: Iterab
     async with connection.cursor() as cursor:
         await cursor.executemany(
             "INSERT INTO lakebase_operator.roles"
-            " (connection, role, resource, created, memberships, settings, database_settings, commented)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (connection, role) DO UPDATE SET"
+            " (connection, role, resource, created, memberships, settings, database_settings, commented, superuser)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (connection, role) DO UPDATE SET"
             " resource = EXCLUDED.resource, created = EXCLUDED.created, memberships = EXCLUDED.memberships,"
             " settings = EXCLUDED.settings, database_settings = EXCLUDED.database_settings,"
-            " commented = EXCLUDED.commented",
+            " commented = EXCLUDED.commented, superuser = EXCLUDED.superuser",
             rows,
         )
 
@@ -78,6 +80,14 @@ def creation_note(owner: str, name: str, resource: str) -> sql.Composed:
         " SELECT {owner}, oid, {resource}, true FROM pg_catalog.pg_roles WHERE rolname = {name}"
         " ON CONFLICT (connection, role) DO UPDATE SET resource = EXCLUDED.resource, created = true"
     ).format(owner=sql.Literal(owner), name=sql.Literal(name), resource=sql.Literal(resource))
+
+
+async def note_superuser(connection: Connection, owner: str, role: int, *, given: bool) -> None:
+    """Remember whether the operator gave a role the membership in databricks_superuser through the Databricks API."""
+    await connection.execute(
+        "UPDATE lakebase_operator.roles SET superuser = %s WHERE connection = %s AND role = %s",
+        [given, owner, role],
+    )
 
 
 async def forget_roles(connection: Connection, owner: str, roles: Iterable[int]) -> None:
@@ -93,7 +103,9 @@ async def forget_connection(connection: Connection, owner: str) -> None:
     """Remove all that the ledger holds for a connection; its change log stays."""
     cursor = await connection.execute(
         "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('lakebase_operator') AND relname = ANY(%s)",
-        [["held", "roles", "passwords", "snapshots"]],  # one that was made earlier may lack some
+        [
+            ["held", "roles", "passwords", "platform_schemas", "snapshots"]
+        ],  # one that was made earlier may lack some
     )
     for row in await cursor.fetchall():
         table = sql.Identifier("lakebase_operator", row["relname"])

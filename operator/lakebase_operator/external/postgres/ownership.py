@@ -1,6 +1,6 @@
 """Reading who owns what should be owned by others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg.types.json import Jsonb
@@ -23,7 +23,11 @@ class Ownership:
 
 
 async def read_ownership(
-    connection: Connection, rules: Sequence[Mapping[str, object]], *, home: bool
+    connection: Connection,
+    rules: Sequence[Mapping[str, object]],
+    *,
+    home: bool,
+    platform: Iterable[str] = (),
 ) -> Ownership:
     """Find the objects that are to be owned.
 
@@ -35,11 +39,13 @@ async def read_ownership(
         ``OwnedSelector.as_json`` of each.
     home
         This database answers for databases themselves.
+    platform
+        Schemas that are an application's own: patterns leave them out.
     """
     objects: list[OwnedObject] = []
     owned: dict[int, int] = {}
     absent: list[tuple[int, str]] = []
-    parameters = {"rules": Jsonb(list(rules)), "home": home}
+    parameters = {"rules": Jsonb(list(rules)), "home": home, "platform": sorted(platform)}
     async for row in await connection.execute(query("owned"), parameters, binary=True):
         match row["tag"]:
             case "object":

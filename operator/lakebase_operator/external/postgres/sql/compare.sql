@@ -176,7 +176,7 @@ UNION ALL
 (SELECT 'read-only', ARRAY[m.rule], 'TABLE', m.oid, NULL, m.schema, m.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         NULL, NULL, NULL, NULL, NULL, NULL
  FROM matched m JOIN rule r ON r.id = m.rule
- WHERE r.access = 'Write' AND m.class = 'TABLE' AND m.kind IN ('v', 'm', 'f')
+ WHERE r.access IN ('Write', 'Modify') AND m.class = 'TABLE' AND m.kind IN ('v', 'm', 'f')
    AND (m.rule, m.oid) NOT IN (SELECT rule, oid FROM plain_item WHERE class IN ('TABLE', 'COLUMN') AND privilege = 'INSERT')
  ORDER BY m.rule, m.name LIMIT 1000)
 

@@ -33,6 +33,17 @@ CREATE TABLE IF NOT EXISTS lakebase_operator.roles (
 ALTER TABLE lakebase_operator.roles ADD COLUMN IF NOT EXISTS database_settings jsonb NOT NULL DEFAULT '{}';
 ALTER TABLE lakebase_operator.roles ADD COLUMN IF NOT EXISTS commented boolean NOT NULL DEFAULT false;
 
+-- superuser: the membership in databricks_superuser was given through the Databricks API.
+ALTER TABLE lakebase_operator.roles ADD COLUMN IF NOT EXISTS superuser boolean NOT NULL DEFAULT false;
+
+-- Platform schemas that the operator made.
+CREATE TABLE IF NOT EXISTS lakebase_operator.platform_schemas (
+    connection text NOT NULL,
+    schema     oid  NOT NULL,
+    resource   text NOT NULL,
+    PRIMARY KEY (connection, schema)
+);
+
 -- Passwords that were set (in the home database only): by a salted digest. resource: without its generation.
 CREATE TABLE IF NOT EXISTS lakebase_operator.passwords (
     connection text NOT NULL,

@@ -1,6 +1,7 @@
 -- Objects that roles are to own (domain/ownership.py) and somebody else owns, with what the operator needs to hand them over.
 --
 --   %(rules)s  jsonb array of selectors
+--   %(platform)s  text[]: schemas that are an application's own: patterns leave them out
 --   %(home)s   databases themselves are looked at in one database only
 --
 -- One row for each object that a rule wants to have another owner, with all rules that select it: the first one decides; one
@@ -68,7 +69,7 @@ matched AS MATERIALIZED (
     JOIN pg_namespace n
       ON n.nspname = ANY (r.names)
       OR (n.nspname LIKE ANY (r.matching)
-          AND n.nspname !~ '@SYSTEM_SCHEMA@' AND n.nspname <> 'public')
+          AND n.nspname !~ '@SYSTEM_SCHEMA@' AND n.nspname <> 'public' AND n.nspname <> ALL (%(platform)s::text[]))
     WHERE r.class = 'SCHEMA'
     UNION ALL
     SELECT r.id, d.oid, d.datname, quote_ident(d.datname), d.datdba, NULL

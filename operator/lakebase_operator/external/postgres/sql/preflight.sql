@@ -19,7 +19,7 @@ SELECT current_user AS role,
         AND c.relname IN ('version', 'held', 'roles', 'snapshots', 'change_log'))
            -- What earlier versions made is completed by ledger.sql.
            AND EXISTS (SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-                       WHERE c.relnamespace = n.oid AND c.relname = 'roles' AND a.attname = 'commented') AS ledger,
+                       WHERE c.relnamespace = n.oid AND c.relname = 'roles' AND a.attname = 'superuser') AS ledger,
        COALESCE(pg_get_userbyid(n.nspowner), '') AS ledger_owner,
        has_schema_privilege(n.oid, 'USAGE') AND EXISTS (
            SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r' AND c.relname = 'version'

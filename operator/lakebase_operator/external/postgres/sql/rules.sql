@@ -7,6 +7,7 @@
 --                     the connection's, and for what else the server's databases share. others: its other databases
 --   %(focus)s         oid[]: look only at what these grantees hold; NULL for all
 --   %(unmanaged)s     jsonb: null, or {schemas: [], roles: []}: look for what nobody declares, where, and of whom
+--   %(platform)s      text[]: schemas that are an application's own: patterns and searches leave them out
 --   %(keep_drifted)s  what somebody took away by hand stays in the ledger, so that it is still known as such
 --   %(opened)s        jsonb array of what PUBLIC was given in this very transaction
 --
@@ -61,7 +62,7 @@ place AS MATERIALIZED (
     LEFT JOIN (SELECT DISTINCT schema FROM rule) AS r ON r.schema = n.nspname
     LEFT JOIN LATERAL (
         SELECT true AS wanted FROM scope
-        WHERE n.nspname !~ '@SYSTEM_SCHEMA@'
+        WHERE n.nspname !~ '@SYSTEM_SCHEMA@' AND n.nspname <> ALL (%(platform)s::text[])
           AND (scope.schemas IS NULL OR n.nspname = ANY (scope.schemas))
     ) AS s ON true
 ),
@@ -104,7 +105,7 @@ candidate AS MATERIALIZED (
       AND (p.wanted OR p.searched OR t.oid IN (SELECT oid FROM ledger_row WHERE class = 'TYPE'))
     UNION ALL
     SELECT 'SCHEMA', oid, 0, '', nspname, NULL, NULL,
-           nspname !~ '@SYSTEM_SCHEMA@',
+           nspname !~ '@SYSTEM_SCHEMA@' AND nspname <> ALL (%(platform)s::text[]),
            oid IN (SELECT oid FROM place WHERE searched)
     FROM pg_namespace
     UNION ALL
@@ -221,12 +222,13 @@ plain_item AS MATERIALIZED (
                ELSE pg_relation_is_updatable(m.oid, true) & p.bit <> 0 END
     UNION ALL
     -- INSERT into a serial column needs its sequence; an identity column does not (deptype 'i').
-    SELECT m.rule, 'SEQUENCE', d.objid, 0, 'USAGE', false
+    SELECT m.rule, 'SEQUENCE', d.objid, 0, p.privilege, false
     FROM matched m JOIN rule r ON r.id = m.rule
+    JOIN (VALUES ('Write', 'USAGE'), ('Modify', 'USAGE'), ('Modify', 'SELECT')) AS p(access, privilege) ON p.access = r.access
     JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
                     AND d.refobjid = m.oid AND d.refobjsubid > 0 AND d.deptype = 'a'
     JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-    WHERE r.access = 'Write' AND m.class = 'TABLE'
+    WHERE m.class = 'TABLE'
     UNION ALL
     -- What makes a granted object usable.
     SELECT DISTINCT m.rule, 'SCHEMA', p.oid, 0::bigint, 'USAGE', true
@@ -296,6 +298,7 @@ searched AS MATERIALIZED (
                  ('n', 'DEFAULT SCHEMAS'), ('L', 'DEFAULT LARGE OBJECTS')) AS t(code, class) ON t.code = a.defaclobjtype
     CROSS JOIN scope
     WHERE o.rolname !~* '@SYSTEM_ROLE@'
+      AND a.defaclnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(platform)s::text[]))
       AND (scope.schemas IS NULL OR a.defaclnamespace IN (SELECT oid FROM place WHERE searched))
 ),
 interesting_grantee AS MATERIALIZED (
