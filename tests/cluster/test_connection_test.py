@@ -180,7 +180,7 @@ async def test_native_login_that_is_switched_off_is_told_and_repaired_where_it_i
             {
                 "workspaceURL": connection["workspaceURL"],
                 "auth": connection["auth"],
-                "provisioned": {"name": "native-db"},
+                "provisioned": {"instance": "native-db"},
                 "nativeLogin": True,
             },
         )

@@ -443,6 +443,32 @@ async def test_an_answer_without_a_usable_credential_is_an_error(
     assert (type(refused), refused.reason) == (TransientError, Reason.CONTROL_PLANE_ERROR)
 
 
+@pytest.mark.requirement("R-214")
+@pytest.mark.parametrize(
+    "text", ["Invalid access to Org: 1234567890", "Unauthorized access to Org: 1234567890"]
+)
+async def test_a_token_of_another_workspace_is_recognised(
+    scripted: ScriptedWorkspace, workspace: Workspace, text: str
+) -> None:
+    scripted.say(INSTANCE, error(403, "PERMISSION_DENIED", text))
+    refused = await failure(workspace.control_plane(PROVISIONED).instance)
+    assert (type(refused), refused.reason) == (InvalidError, Reason.WORKSPACE_MISMATCH)
+    assert "spec.workspaceURL" in refused.message
+
+
+@pytest.mark.requirement("R-141")
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_whether_passwords_are_let_in_is_what_is_in_effect(
+    scripted: ScriptedWorkspace, workspace: Workspace, enabled: bool
+) -> None:
+    effective = {"enable_pg_native_login": not enabled, "effective_enable_pg_native_login": enabled}
+    scripted.say(INSTANCE, Answer({"name": "marketing-db", **effective}))
+    assert await workspace.control_plane(PROVISIONED).native_login() is enabled
+    project = {"name": "projects/marketing", "status": {"enable_pg_native_login": enabled}}
+    scripted.say("/api/2.0/postgres/projects/marketing", Answer(project))
+    assert await workspace.control_plane(AUTOSCALING).native_login() is enabled
+
+
 # -- refusals and faults ---------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
+import jwt
 import psycopg
 import pytest
 import pytest_asyncio
@@ -16,7 +18,7 @@ import trustme
 from lakebase_operator.api.lakebase_connection import TLSMode
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError, TransientError
-from lakebase_operator.domain.instance import Credential
+from lakebase_operator.domain.instance import Credential, Instance, InstanceState
 from lakebase_operator.external.postgres.errors import (
     connect_error,
     is_authentication_failure,
@@ -24,6 +26,7 @@ from lakebase_operator.external.postgres.errors import (
     query_error,
 )
 from lakebase_operator.external.postgres.session import Server, Timeouts, connect
+from lakebase_operator.reconcilers.access import Access, Login, PasswordLogin
 from lakebase_sandbox.gateway import Admission, Backend, Gateway, Refusal
 from lakebase_sandbox.postgres import PostgresServer
 from tests.postgres.conftest import Servers
@@ -144,6 +147,64 @@ async def test_an_address_that_is_not_on_the_access_list_is_told_apart_from_a_ba
 def cause(error: LakebaseError) -> psycopg.Error:
     assert isinstance(error.__cause__, psycopg.Error)
     return error.__cause__
+
+
+OWN = "https://acme.cloud.databricks.com"
+
+
+@dataclass(slots=True)
+class TokenLogin:
+    """Logs in with tokens of a workspace."""
+
+    issuer: str
+    fresh: list[bool] = field(default_factory=list)
+    workspace_url: str | None = OWN
+
+    async def credential(self, *, fresh: bool = False) -> Credential:
+        self.fresh.append(fresh)
+        claims = {"iss": f"{self.issuer}/oidc", "exp": int(time.time()) + 3600}
+        return oauth("app", jwt.encode(claims, "k" * 32, algorithm="HS256"))
+
+
+@pytest.mark.requirement("R-214")
+@pytest.mark.parametrize(
+    ("issuer", "reason"),
+    [("https://other.cloud.databricks.com", Reason.WORKSPACE_MISMATCH), (OWN, Reason.TOKEN_EXPIRED)],
+)
+async def test_a_token_of_another_workspace_is_told_from_one_that_has_expired(
+    door: Door, issuer: str, reason: Reason
+) -> None:
+    door.doorman.refusal = Refusal("password authentication failed for user 'app'", "28P01")
+    login = TokenLogin(issuer)
+    access = Access(cast(Login, login), door.address(), Instance(InstanceState.AVAILABLE, "localhost"))
+    with pytest.raises(InvalidError) as caught:
+        await access.open("postgres")
+    assert caught.value.reason is reason
+    assert login.fresh == [False, True], "a fresh one was tried"
+
+
+@pytest.mark.requirement("R-214")
+async def test_a_token_in_the_place_of_a_password_is_told_as_what_it_is(door: Door) -> None:
+    door.doorman.refusal = Refusal("password authentication failed for user 'app'", "28P01")
+    for issuer, ends, reason in (
+        ("https://other.cloud.databricks.com/oidc", 3600, Reason.WORKSPACE_MISMATCH),
+        (f"{OWN}/oidc", -60, Reason.TOKEN_EXPIRED),
+    ):
+        token = jwt.encode({"iss": issuer, "exp": int(time.time()) + ends}, "k" * 32, algorithm="HS256")
+        login = PasswordLogin("app", token, "localhost", OWN)
+        access = Access(login, door.address(), Instance(InstanceState.AVAILABLE, "localhost"))
+        with pytest.raises(InvalidError) as caught:
+            await access.open("postgres")
+        assert caught.value.reason is reason
+        assert token not in caught.value.message
+
+
+@pytest.mark.requirement("R-166")
+async def test_an_address_that_is_not_let_in_is_told_from_a_bad_credential(door: Door) -> None:
+    door.doorman.refusal = Refusal("This IP address 203.0.113.7 is not allowed to connect to this endpoint.")
+    error = await failing(door.address(), native("app"), "postgres")
+    assert (type(error), error.reason) == (TransientError, Reason.NETWORK_BLOCKED)
+    assert "203.0.113.7" in error.message
 
 
 async def test_a_role_that_does_not_exist_is_told_with_the_statement_that_makes_it(

@@ -519,12 +519,26 @@ async def test_a_membership_taken_away_by_hand_is_given_again(world: World) -> N
     assert await memberships(world, name) == {(group, world.operator, "IS")}
 
 
+@pytest.mark.requirement("R-140")
+async def test_a_membership_and_a_grant_to_a_role_that_is_misspelled_name_those_that_are_near(
+    world: World,
+) -> None:
+    near = await world.role("analysts", "NOLOGIN")
+    role = postgres_role(world.name("member"), memberOf=[{"role": world.name("anlaysts")}])
+    grant = access_grant("g", [world.name("anlaysts")], [tables("sales")], database=world.database)
+    synced = await world.sync(role, grant)
+    for one in (role, grant):
+        assert synced.said(one) == (WAITING, Reason.ROLE_MISSING)
+        assert f'Did you mean "{near}"?' in synced.of(one).message
+
+
 async def test_a_membership_in_a_role_that_is_missing_waits_for_it(world: World) -> None:
     group, name = world.name("group"), world.name("member")
     role = postgres_role(name, memberOf=[{"role": group}])
     synced = await world.sync(role)
     assert synced.said(role) == (WAITING, Reason.ROLE_MISSING)
     assert group in synced.of(role).message
+    assert "Did you mean" not in synced.of(role).message
     await world.run("CREATE ROLE {g}", "GRANT {g} TO {o} WITH ADMIN TRUE", g=group, o=world.operator)
     assert (await world.sync(role)).said(role) == (READY, Reason.SUCCEEDED)
     assert {edge[0] for edge in await memberships(world, name)} == {group}

@@ -3,17 +3,18 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from lakebase_operator.domain.people import fold
+FARTHEST = 3
+"""Characters more or less that a near name may have."""
 
 
 def near_names(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     """Up to ``limit`` known names that look like ``name``, the nearest first. Case does not count."""
-    by_folded: dict[str, list[str]] = {}
+    by_lower: dict[str, list[str]] = {}
     for one in sorted(known):
-        if one != name:
-            by_folded.setdefault(fold(one), []).append(one)
-    close = get_close_matches(fold(name), by_folded, n=limit, cutoff=0.75)
-    return tuple(one for folded in close for one in by_folded[folded])[:limit]
+        if one != name and abs(len(one) - len(name)) <= FARTHEST:
+            by_lower.setdefault(one.lower(), []).append(one)
+    close = get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.75)
+    return tuple(one for lower in close for one in by_lower[lower])[:limit]
 
 
 def did_you_mean(near: Iterable[str]) -> str:

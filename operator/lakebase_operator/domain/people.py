@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.api.user_mapping import MappingMode, UserMapping
+from lakebase_operator.domain.near_names import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """What became of a person's name.
 
-    ``role`` is set only if ``state`` is ``RESOLVED``; ``candidates`` holds the names when they are ambiguous.
+    ``role`` is set only if ``state`` is ``RESOLVED``; ``candidates`` holds the names when they are ambiguous, and near ones
+    where a role is missing.
     """
 
     state: Reason
@@ -39,7 +41,8 @@ class Resolution:
             case Reason.RESERVED_NAME:
                 return f'The role name "{self.wanted}" {role_name_problem(self.wanted or "")}.'
             case _:
-                return f'There is no role "{self.wanted}". It is looked for at every sync.'
+                near = did_you_mean(self.candidates)
+                return f'There is no role "{self.wanted}".{near} It is looked for at every sync.'
 
 
 def fold(name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from lakebase_operator.api.lakebase_connection import LakebaseConnectionSpec
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, NotReadyError, TransientError
 from lakebase_operator.domain.instance import Credential, Instance, InstanceState
+from lakebase_operator.domain.tokens import refused_token
 from lakebase_operator.engine.observer import NullObserver, Observer
 from lakebase_operator.external.databricks import (
     AutoscalingTarget,
@@ -43,6 +45,10 @@ _REJECTED = frozenset(
 class Login(Protocol):
     """Where the server is and how to log in."""
 
+    @property
+    def workspace_url(self) -> str | None:
+        """The workspace to which the server belongs, if it is known."""
+
     async def instance(self) -> Instance:
         """State and host."""
 
@@ -66,6 +72,7 @@ class PasswordLogin:
     user: str
     password: str
     host: str
+    workspace_url: str | None = None
 
     async def instance(self) -> Instance:
         """There is no control plane to ask: connecting tells."""
@@ -93,6 +100,7 @@ class DatabricksLogin:
     """A Databricks identity that logs in with database credentials."""
 
     control_plane: ControlPlane
+    workspace_url: str | None = None
 
     async def instance(self) -> Instance:
         """As the control plane says."""
@@ -132,21 +140,33 @@ class Access:
         LakebaseError
             See ``external.postgres.errors``.
         """
+        credential = await self.login.credential()
         try:
-            return await self._connect(await self.login.credential(), database)
+            return await self._connect(credential, database)
         except InvalidError as error:
             if error.reason is not Reason.TOKEN_EXPIRED:
-                raise
-            self.observer.credential("Rejected")
-            connection = await self._connect(await self.login.credential(fresh=True), database)
-            self.observer.credential("Renewed")
-            return connection
+                raise self._explained(error, credential) from error.__cause__
         except TransientError as error:
             if self.instance.state is InstanceState.ASLEEP and error.reason is Reason.UNREACHABLE:
                 raise NotReadyError(
                     Reason.RESUMING, f"The compute is waking up. {error.message} It is tried again shortly."
                 ) from error
             raise
+        self.observer.credential("Rejected")
+        credential = await self.login.credential(fresh=True)
+        try:
+            connection = await self._connect(credential, database)
+        except InvalidError as error:
+            raise self._explained(error, credential) from error.__cause__
+        self.observer.credential("Renewed")
+        return connection
+
+    def _explained(self, error: InvalidError, credential: Credential) -> InvalidError:
+        """What a refused token says of itself, where it is one."""
+        if error.reason not in (Reason.TOKEN_EXPIRED, Reason.PASSWORD_REJECTED):
+            return error
+        where, now = f"{self.server.host}:{self.server.port}", datetime.now(UTC)
+        return refused_token(credential.password, self.login.workspace_url, where, now) or error
 
     async def _connect(self, credential: Credential, database: str) -> Connection:
         try:
@@ -199,9 +219,9 @@ class Logins:
                     Reason.INVALID_SPEC,
                     "spec.host: give the host, since a password login does not ask the Databricks API for it.",
                 )
-            return PasswordLogin(user, password, host)
+            return PasswordLogin(user, password, host, spec.workspace_url)
         workspace = self._workspaces.get(spec.workspace_url, spec.auth, secrets)
-        return DatabricksLogin(workspace.control_plane(target_of(spec)))
+        return DatabricksLogin(workspace.control_plane(target_of(spec)), spec.workspace_url)
 
 
 def target_of(spec: LakebaseConnectionSpec) -> Target:

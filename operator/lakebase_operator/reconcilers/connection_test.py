@@ -18,7 +18,6 @@ from lakebase_operator.domain.connection_test import Finding, RefusedLogin
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.exposed import Exposed, selectors_by_database
 from lakebase_operator.domain.instance import Credential
-from lakebase_operator.domain.near_names import near_names
 from lakebase_operator.domain.roles import Issue
 from lakebase_operator.domain.status import condition
 from lakebase_operator.engine.catalog import key_of
@@ -159,7 +158,7 @@ class ConnectionTests:
             exists=found is not None,
             may_log_in=found is None or found.may_log_in,
             expired=found is not None and found.expired,
-            near=near_names(name, self.roles.states) if found is None else (),
+            near=self.roles.near(name) if found is None else (),
             native_login=await self._lets_passwords_in(),
             repair=not self.dry
             and self.connection.spec.mode is Mode.ENFORCE
@@ -194,7 +193,7 @@ class ConnectionTests:
         if name is None:
             return tests.skipped(ConnectionTestStep.SCHEMA, Reason.NOTHING_TO_TEST)
         named_in = "spec.binding.schema" if platform is None else "spec.platformSchema"
-        database = (platform.database if platform is not None else None) or login.database
+        database = role.platform_database(self.connection.spec.databases)
         async with AsyncExitStack() as stack:
             if database != login.database:
                 session = await stack.enter_async_context(self._session(login, database))

@@ -130,4 +130,4 @@ def _role(name: str, roles: Roles) -> Resolution:
         return Resolution(Reason.RESERVED_NAME, wanted=name)
     if name in roles.states:
         return Resolution(Reason.RESOLVED, name, name)
-    return Resolution(Reason.ROLE_MISSING, wanted=name)
+    return Resolution(Reason.ROLE_MISSING, wanted=name, candidates=roles.near(name))

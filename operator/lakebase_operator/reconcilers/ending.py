@@ -31,6 +31,7 @@ _AUTHENTICATION = frozenset(
     {
         Reason.OAUTH_CLIENT_REJECTED,
         Reason.TOKEN_EXPIRED,
+        Reason.WORKSPACE_MISMATCH,
         Reason.PASSWORD_REJECTED,
         Reason.OPERATOR_ROLE_MISSING,
         Reason.OPERATOR_ROLE_NOT_LOGIN,

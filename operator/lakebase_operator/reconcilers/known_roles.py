@@ -8,11 +8,15 @@ from lakebase_operator.api.base import MAX_STATUS_ISSUES
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError
 from lakebase_operator.domain.memberships import Edge, Everybody
+from lakebase_operator.domain.near_names import near_names
 from lakebase_operator.domain.people import RoleNames
 from lakebase_operator.domain.plan import Actor
 from lakebase_operator.domain.roles import Issue, RoleState
 from lakebase_operator.external.postgres.roles import read_roles
 from lakebase_operator.external.postgres.session import Connection
+
+MOST_NEAR = 20
+"""Missing roles in a pass for which near names are looked for."""
 
 
 @dataclass(slots=True)
@@ -84,6 +88,7 @@ class Roles:
     """Memberships, as they were before the pass; read only where a role is declared."""
     tallies: dict[str, RoleTally] = field(default_factory=dict)
     """What was found of those that are declared and managed, by name."""
+    _near: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.by_oid = {state.oid: state for state in self.states.values()}
@@ -113,6 +118,12 @@ class Roles:
     def names(self) -> RoleNames:
         """To find people by."""
         return RoleNames(self.states)
+
+    def near(self, name: str) -> tuple[str, ...]:
+        """Names of roles that look like one that is missing. Of many that are missing only some are looked for: it takes time."""
+        if name not in self._near:
+            self._near[name] = near_names(name, self.states) if len(self._near) < MOST_NEAR else ()
+        return self._near[name]
 
     def everybody(self, *, superuser: bool) -> Everybody:
         """To plan memberships with."""

@@ -18,6 +18,7 @@ from lakebase_operator.domain.memberships import (
     not_passed_on,
     reachable,
 )
+from lakebase_operator.domain.near_names import did_you_mean
 from lakebase_operator.domain.role_settings import SettingsPlan, setting_name, settings_change
 from lakebase_operator.domain.roles import (
     IDENTITY_NAMES,
@@ -374,7 +375,8 @@ class RoleChanges:
             tally.unmanaged = len(unmanaged) + sum(issue.reason in uncalled for issue in plan.issues)
         if plan.missing_roles:
             names = ", ".join(plan.missing_roles)
-            message = f"spec.memberOf: there is no role {names} yet. It is looked for at every sync."
+            near = [one for name in plan.missing_roles for one in self.roles.near(name)]
+            message = f"spec.memberOf: there is no role {names} yet.{did_you_mean(dict.fromkeys(near))} It is looked for at every sync."
             tally.blame(Reason.ROLE_MISSING, message, waits=True)
         for issue in plan.issues:
             if issue.reason is not Reason.UNMANAGED:

@@ -5,6 +5,7 @@
     what arrives                                            becomes           reason
     -----------------------------------------------------   ---------------   --------------------------------------
     401, a token that is not accepted, invalid_client       InvalidError      OAuthClientRejected
+    "… access to Org", a token of another workspace         InvalidError      WorkspaceMismatch
     403, blocked by an IP access list                       InvalidError      AddressBlocked
     other 403                                               InvalidError      ControlPlaneDenied
     404                                                     NotReadyError     InstanceNotFound
@@ -54,6 +55,8 @@ _CONFLICT = re.compile(r"conflicting operations in progress|reconciliation still
 _TOKEN_REFUSED = re.compile(
     r"invalid access token|invalid token|token is expir|token (has )?expired|ExpiredJwt", re.IGNORECASE
 )
+# How a workspace answers a token of another one (https://github.com/databricks/databricks-sdk-go/issues/981).
+_OTHER_WORKSPACE = re.compile(r"(invalid|unauthorized) access to (org|workspace)\b", re.IGNORECASE)
 _SECRETS = (
     re.compile(r"eyJ[\w-]{6,}(?:\.[\w-]*){0,2}"),  # a JSON Web Token
     re.compile(r"(?<=bearer )[\w.~+/=-]+|(?<=basic )[\w+/=-]{8,}", re.IGNORECASE),
@@ -183,6 +186,12 @@ def _answered(error: DatabricksError, workspace: str, task: Task, said: str) -> 
             Reason.CONTROL_PLANE_CONFLICT,
             f"The Databricks workspace {workspace} is busy with another operation while {task.doing} ({said}): "
             f"it is tried again.",
+        )
+    if _OTHER_WORKSPACE.search(said):
+        return InvalidError(
+            Reason.WORKSPACE_MISMATCH,
+            f"The Databricks workspace {workspace} refuses a token of another workspace while {task.doing} ({said}): check "
+            f"spec.workspaceURL, and that the operator's service principal is assigned to that workspace.",
         )
     if token_refused(error):
         return InvalidError(
