@@ -111,6 +111,23 @@ def set_state(sandbox: Sandbox, target: str, state: str) -> None:
     AdminClient(sandbox.simulator()).set_state(target, state)
 
 
+@main.command("native-login")
+@state_option
+@click.argument("target")
+@click.argument("switch", type=click.Choice(["on", "off"]))
+def native_login(sandbox: Sandbox, target: str, switch: str) -> None:
+    """Let roles log in to TARGET with a Postgres password, or not, as somebody in the workspace would."""
+    AdminClient(sandbox.simulator()).set_native_login(target, enabled=switch == "on")
+
+
+@main.command()
+@state_option
+@click.argument("resource")
+def port(sandbox: Sandbox, resource: str) -> None:
+    """Print the port of RESOURCE, such as instances/NAME, whether it exists already or is still to be made."""
+    click.echo(AdminClient(sandbox.simulator()).port_of(resource))
+
+
 @main.command()
 @state_option
 @click.option("--clear", is_flag=True, help="End all faults.")

@@ -7,6 +7,7 @@ from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import urllib3
 from pydantic import BaseModel, ConfigDict
@@ -109,12 +110,25 @@ class AdminClient:
         """Bring a target's compute into a state such as ACTIVE, IDLE or STOPPED."""
         self._request("POST", "/state", {"target": target, "state": state})
 
+    def set_native_login(self, target: str, *, enabled: bool) -> None:
+        """Switch native login of a target on or off, past the operator."""
+        self._request("POST", "/native-login", {"target": target, "enabled": enabled})
+
+    def port_of(self, resource: str) -> int:
+        """The port of the gateway of an endpoint or instance, also of one that is still to be made.
+
+        Parameters:
+            resource: its name in the control plane, such as `instances/marketing-db`.
+        """
+        return int(self._request("POST", "/ports", {"resource": resource}).json()["port"])
+
     def add_fault(self, target: str, name: str, arguments: Sequence[str] = ()) -> None:
         """Let something go wrong from now on."""
         self._request("POST", "/faults", {"target": target, "name": name, "args": list(arguments)})
 
-    def clear_faults(self) -> None:
-        self._request("DELETE", "/faults")
+    def clear_faults(self, target: str | None = None) -> None:
+        """End the faults of one target; without one, all faults, those of the workspace too."""
+        self._request("DELETE", f"/faults?target={quote(target)}" if target else "/faults")
 
     def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None

@@ -145,6 +145,38 @@ async def test_states_and_faults_are_set_and_cleared(process: Process) -> None:
         await connect()
 
 
+async def test_native_login_is_switched_past_the_operator(process: Process) -> None:
+    dsn = process.ready["targets"]["provisioned"]["admin_dsn"]
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as admin:
+        await admin.execute("CREATE ROLE native_app LOGIN PASSWORD 'a-password'")
+    for enabled in (True, False):
+        body = {"target": "provisioned", "enabled": enabled}
+        assert await process.request("POST", "/native-login", body) == (200, {})
+        if enabled:
+            async with await process.connect("provisioned", "native_app", "a-password"):
+                pass
+        else:
+            with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+                await process.connect("provisioned", "native_app", "a-password")
+
+
+async def test_the_port_of_an_endpoint_or_instance_is_known_whether_it_exists_or_not(
+    process: Process,
+) -> None:
+    async def port(resource: str) -> int:
+        status, answer = await process.request("POST", "/ports", {"resource": resource})
+        assert status == 200
+        return int(answer["port"])
+
+    targets = process.ready["targets"]
+    assert await port("instances/marketing-db") == targets["provisioned"]["gateway_port"]
+    endpoint = "projects/marketing/branches/production/endpoints/primary"
+    assert await port(endpoint) == targets["autoscaling"]["gateway_port"]
+    reserved = await port("instances/not-yet")
+    assert await port("instances/not-yet") == reserved
+    assert reserved not in {target["gateway_port"] for target in targets.values()}
+
+
 async def test_identities_are_added(process: Process) -> None:
     _, user = await process.request("POST", "/identities", {"kind": "user", "name": "hugo@example.com"})
     assert (user["kind"], user["name"]) == ("user", "hugo@example.com")
@@ -171,6 +203,8 @@ async def test_identities_are_added(process: Process) -> None:
         ("/faults", {"target": "autoscaling", "name": "odd"}, 400, "there is no fault 'odd'"),
         ("/identities", {"kind": "robot", "name": "x"}, 400, "kind: "),
         ("/identities", {"kind": "group", "name": "g", "members": ["nobody"]}, 404, "no identity 'nobody'"),
+        ("/native-login", {"target": "nowhere", "enabled": True}, 404, "there is no target 'nowhere'"),
+        ("/ports", {"resource": "marketing-db"}, 400, "'marketing-db' is neither projects/"),
         ("/nonsense", {}, 404, "Not Found"),
     ],
 )

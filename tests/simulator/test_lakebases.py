@@ -21,7 +21,7 @@ from databricks.sdk.service.postgres import (
 from google.protobuf.duration_pb2 import Duration
 
 from lakebase_sandbox.simulator import LakebaseSimulator
-from tests.simulator.support import BRANCH, INSTANCE, call, eventually
+from tests.simulator.support import BRANCH, INSTANCE, call, eventually, log_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -187,3 +187,25 @@ async def test_what_is_stuck_comes_up_when_it_is_let_go(
 async def test_a_fault_of_the_workspace_is_not_one_of_a_target(simulator: LakebaseSimulator) -> None:
     with pytest.raises(ValueError, match="concerns the whole workspace"):
         await simulator.fault("provisioned", "stuck-starting")
+
+
+async def test_what_is_made_listens_on_the_port_that_was_named_before(
+    simulator: LakebaseSimulator, client: WorkspaceClient
+) -> None:
+    endpoint = "projects/foreseen/branches/production/endpoints/primary"
+    ports = {resource: simulator.workspace.port_of(resource) for resource in ("instances/foreseen", endpoint)}
+    await make(client, "foreseen")
+    await call(client.database.create_database_instance, DatabaseInstance(name="foreseen"))
+
+    async def available() -> bool:
+        made = await call(client.database.get_database_instance, "foreseen")
+        return made.state is DatabaseInstanceState.AVAILABLE
+
+    await eventually(available)
+    made = {target.resource: target for target in simulator.targets.values() if target.resource in ports}
+    assert {resource: target.port for resource, target in made.items()} == ports
+    for target in made.values():
+        async with await log_in(simulator, target.name):
+            pass
+    await call(client.database.delete_database_instance, "foreseen", purge=True)
+    await purge(client, "foreseen")

@@ -71,6 +71,21 @@ class TrafficFaults:
     cut_after: int | None = None
 
 
+class ReservedPort:
+    """A free port of 127.0.0.1 that nobody else can take.
+
+    It is bound and never listened on: while nobody serves it, a client gets "connection refused".
+    """
+
+    def __init__(self) -> None:
+        self._socket = _bound_socket(0)
+        self.number: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        """Give it back."""
+        self._socket.close()
+
+
 class Gateway:
     """The gateway of one server: it listens on one port of 127.0.0.1, the same one for its whole life.
 
@@ -78,9 +93,17 @@ class Gateway:
         tls: a server-side context.
         backend: the server behind it.
         doorman: who decides about logins.
+        port: the port, which is the gateway's from now on; None: any.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext, backend: Backend, doorman: Doorman) -> None:
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext,
+        backend: Backend,
+        doorman: Doorman,
+        port: ReservedPort | None = None,
+    ) -> None:
         self._tls = tls
         self._backend = backend
         self._doorman = doorman
@@ -88,10 +111,8 @@ class Gateway:
         self._sessions: set[_Session] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # Bound and never listening: it keeps the port ours while nobody is served, so that a client then gets
-        # "connection refused" and no other program takes the port.
-        self._reservation = _bound_socket(0)
-        self.port: int = self._reservation.getsockname()[1]
+        self._reserved = port or ReservedPort()
+        self.port = self._reserved.number
 
     @property
     def is_open(self) -> bool:
@@ -124,7 +145,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._reservation.close()
+        self._reserved.close()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -28,6 +28,15 @@ class _State(_Body):
     state: str
 
 
+class _NativeLogin(_Body):
+    target: str
+    enabled: bool
+
+
+class _Port(_Body):
+    resource: str
+
+
 class _Fault(_Body):
     target: str
     name: str
@@ -83,6 +92,15 @@ def admin_app(simulator: "LakebaseSimulator", token: str) -> web.Application:
         await simulator.set_state(body.target, body.state)
         return web.json_response({})
 
+    async def native_login(request: web.Request) -> web.Response:
+        body = _NativeLogin.model_validate_json(await request.read())
+        simulator.set_native_login(body.target, enabled=body.enabled)
+        return web.json_response({})
+
+    async def port(request: web.Request) -> web.Response:
+        body = _Port.model_validate_json(await request.read())
+        return web.json_response({"port": simulator.workspace.port_of(body.resource)})
+
     async def fault(request: web.Request) -> web.Response:
         body = _Fault.model_validate_json(await request.read())
         await simulator.fault(body.target, body.name, *body.args)
@@ -120,6 +138,8 @@ def admin_app(simulator: "LakebaseSimulator", token: str) -> web.Application:
             web.get("/healthz", healthz),
             web.post("/login", login),
             web.post("/state", state),
+            web.post("/native-login", native_login),
+            web.post("/ports", port),
             web.post("/faults", fault),
             web.delete("/faults", clear),
             web.post("/identities", identities),

@@ -148,6 +148,14 @@ class LakebaseSimulator:
             raise ValueError(f"there is no state '{state}': choose one of {', '.join(TargetState)}")
         await found.set_state(TargetState[name])
 
+    def set_native_login(self, target: str, *, enabled: bool) -> None:
+        """Switch native login of a target on or off, past the operator.
+
+        Raises:
+            LookupError: no such target.
+        """
+        self.workspace.set_native_login(self.target(target), enabled=enabled)
+
     async def fault(self, target: str, name: str, *args: str | int) -> None:
         """Switch a fault on (see `faults.USAGE`), for one target or for `all`: HTTP faults and some others then concern the
         whole workspace.

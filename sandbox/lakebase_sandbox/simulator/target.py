@@ -13,13 +13,18 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from lakebase_sandbox.gateway import Admission, Backend, Gateway, Refusal
+from lakebase_sandbox.gateway import Admission, Backend, Gateway, Refusal, ReservedPort
 from lakebase_sandbox.postgres import OPERATOR, IdentityKind, PostgresServer
 from lakebase_sandbox.postgres.lakebase import grant_superuser_membership
 from lakebase_sandbox.simulator.credentials import DatabaseCredential, TokenIssuer
 from lakebase_sandbox.simulator.directory import Directory
 from lakebase_sandbox.simulator.faults import UNRESOLVABLE_HOST, Faults, MissingRight
-from lakebase_sandbox.simulator.settings import AutoscalingTarget, SimulatorSettings, TargetSettings
+from lakebase_sandbox.simulator.settings import (
+    AutoscalingTarget,
+    ProvisionedTarget,
+    SimulatorSettings,
+    TargetSettings,
+)
 from lakebase_sandbox.simulator.stats import Stats, TargetStats
 
 GATEWAY_HOST = "localhost"
@@ -64,6 +69,15 @@ _REFUSALS = {
 }
 
 
+def resource_of(settings: TargetSettings) -> str:
+    """The control plane's name for what a target serves: the endpoint's full name, or `instances/…`."""
+    match settings:
+        case AutoscalingTarget(project=project, branch=branch, endpoint=endpoint):
+            return f"projects/{project}/branches/{branch}/endpoints/{endpoint}"
+        case ProvisionedTarget(instance=instance):
+            return f"instances/{instance}"
+
+
 class Target:
     """A running target.
 
@@ -72,6 +86,7 @@ class Target:
         directory, issuer: who the gateway believes.
         copy_of: the server whose data it starts with (a child branch).
         held: whether what starts stays starting for now.
+        port: of the gateway; None: any.
     """
 
     def __init__(
@@ -86,9 +101,11 @@ class Target:
         log_directory: Path | None,
         copy_of: PostgresServer | None = None,
         held: Callable[[], bool] = lambda: False,
+        port: ReservedPort | None = None,
     ) -> None:
         self.settings = settings
         self._held = held
+        self._reserved = port or ReservedPort()
         self._when_available: list[Callable[[], None]] = []
         self.server = PostgresServer(
             settings.postgres_version,
@@ -125,11 +142,7 @@ class Target:
     @property
     def resource(self) -> str:
         """What credentials are made for: the endpoint's full name, or the instance's."""
-        match self.settings:
-            case AutoscalingTarget(project=project, branch=branch, endpoint=endpoint):
-                return f"projects/{project}/branches/{branch}/endpoints/{endpoint}"
-            case instance:
-                return f"instances/{instance.instance}"
+        return resource_of(self.settings)
 
     @property
     def host(self) -> str:
@@ -156,7 +169,7 @@ class Target:
         try:
             await self.server.start()
             backend = Backend(self.server.socket_directory, self.server.port)
-            self._gateway = Gateway(tls=self._tls, backend=backend, doorman=self)
+            self._gateway = Gateway(tls=self._tls, backend=backend, doorman=self, port=self._reserved)
             await self.set_state(state or self.state)
         except BaseException:
             await self.stop()
@@ -168,6 +181,7 @@ class Target:
                 task.cancel()
         if self._gateway is not None:
             await self._gateway.shut_down()
+        self._reserved.close()
         if self._admin is not None:
             await self._admin.close()
         await self.server.stop()

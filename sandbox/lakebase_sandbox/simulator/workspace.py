@@ -1,10 +1,13 @@
 """The simulated workspace: what exists in it, and the targets that run."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from lakebase_sandbox.gateway import ReservedPort
 from lakebase_sandbox.postgres import OPERATOR, PROJECT_OWNER, PostgresServer
 from lakebase_sandbox.simulator.credentials import TokenIssuer
 from lakebase_sandbox.simulator.directory import Directory, Entry, new_secret
@@ -19,10 +22,12 @@ from lakebase_sandbox.simulator.settings import (
     TargetSettings,
 )
 from lakebase_sandbox.simulator.stats import Stats
-from lakebase_sandbox.simulator.target import GATEWAY_HOST, Target, TargetState
+from lakebase_sandbox.simulator.target import GATEWAY_HOST, Target, TargetState, resource_of
 
 WORKSPACE_ID = "1234567890123456"
 ACCOUNT_ID = "7d1f2c9e-3a5b-4c6d-8e9f-0a1b2c3d4e5f"
+
+_RESOURCE = re.compile(r"projects/[^/]+/branches/[^/]+/endpoints/[^/]+|instances/[^/]+")
 
 
 class Workspace:
@@ -48,6 +53,7 @@ class Workspace:
         self.operations = Operations(settings.operation_seconds)
         self.targets: dict[str, Target] = {}
         self._target_names: set[str] = set()  # of those that are being started or stopped, too
+        self._reserved_ports: dict[str, ReservedPort] = {}  # by resource, of what is still to be made
         self.projects: dict[str, Project] = {}  # these by full name
         self.branches: dict[str, Branch] = {}
         self.endpoints: dict[str, Endpoint] = {}
@@ -73,6 +79,9 @@ class Workspace:
         await self.operations.close()
         await asyncio.gather(*(target.stop() for target in self.targets.values()))
         self.targets.clear()
+        for port in self._reserved_ports.values():
+            port.close()
+        self._reserved_ports.clear()
 
     async def add_target(
         self,
@@ -106,6 +115,7 @@ class Workspace:
             log_directory=None if logs is None else logs / settings.name,
             copy_of=copy_of,
             held=lambda: self.faults.stuck_starting,
+            port=self._reserved_ports.pop(resource_of(settings), None),
         )
         try:
             await target.start(state)
@@ -126,6 +136,42 @@ class Workspace:
         await target.stop()
         self._target_names.discard(target.name)
         self._targets_changed()
+
+    def port_of(self, resource: str) -> int:
+        """The port of the gateway of an endpoint or instance; of one that is still to be made, the port that it will have.
+
+        Parameters:
+            resource: `projects/…/branches/…/endpoints/…` or `instances/…`.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        if not _RESOURCE.fullmatch(resource):
+            raise ValueError(
+                f"'{resource}' is neither projects/…/branches/…/endpoints/… nor instances/… with a name"
+            )
+        for target in self.targets.values():
+            if target.resource == resource:
+                return target.port
+        return self._reserved_ports.setdefault(resource, ReservedPort()).number
+
+    def set_native_login(self, target: Target, *, enabled: bool) -> None:
+        """Switch native login as a person with the right to do so would, past the operator."""
+        setting = {"enable_pg_native_login": enabled}
+        match target.settings:
+            case AutoscalingTarget(project=project_id):
+                name = f"projects/{project_id}"
+                project = self.projects[name]
+                self.projects[name] = replace(project, spec={**project.spec, **setting})
+                concerned = self.project_targets(project_id)
+            case ProvisionedTarget(instance=name):
+                instance = self.instances[name]
+                self.instances[name] = replace(
+                    instance, spec={**instance.spec, **setting}, effective={**instance.effective, **setting}
+                )
+                concerned = [target]
+        for each in concerned:
+            each.enable_pg_native_login = enabled
 
     def free_target_name(self, wanted: str) -> str:
         """A name for a new target: projects and instances have names of their own, and may be called the same."""
