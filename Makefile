@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= .sandbox
+# Which of the examples the demo shows: quickstart, elementum.
+SCENARIO ?= quickstart
 TESTS ?=
 
 .DEFAULT_GOAL := help
@@ -25,8 +27,8 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 setup: $(VENV)/.ready ## Make the virtual environment and build the control plane of the sandbox (once)
 	@$(BIN)/lakebase-sandbox build > /dev/null
 
-demo: setup ## See it work: a cluster, a simulated Lakebase, the operator, and thirty proofs
-	@$(BIN)/lakebase-sandbox demo --state $(STATE)-demo
+demo: setup ## See it work: a cluster, a simulated Lakebase, the operator, and thirty proofs (SCENARIO=elementum for another)
+	@$(BIN)/lakebase-sandbox demo --state $(STATE)-demo --scenario $(SCENARIO)
 
 sandbox: setup ## Start the same and leave it running (STATE=.sandbox)
 	@$(BIN)/lakebase-sandbox up --state $(STATE)

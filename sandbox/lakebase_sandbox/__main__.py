@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from lakebase_sandbox.cluster.build import controlplane_binary
-from lakebase_sandbox.demo import run_demo
+from lakebase_sandbox.demo import SCENARIOS, run_demo
 from lakebase_sandbox.environment import environment
 from lakebase_sandbox.errors import SandboxError
 from lakebase_sandbox.lifecycle import Sandbox
@@ -149,13 +149,20 @@ def fault(
 
 @main.command()
 @state_option
+@click.option(
+    "--scenario",
+    type=click.Choice(list(SCENARIOS)),
+    default=next(iter(SCENARIOS)),
+    show_default=True,
+    help="Which of the examples is shown.",
+)
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, to look at it.")
-def demo(sandbox: Sandbox, keep: bool) -> None:
+def demo(sandbox: Sandbox, scenario: str, keep: bool) -> None:
     """Show and check what the operator does, on a sandbox that is started for it and stopped at the end.
 
     The last line is `N passed, N failed`; the exit code is 0 only if no check failed.
     """
-    sys.exit(0 if run_demo(sandbox, keep=keep) else 1)
+    sys.exit(0 if run_demo(sandbox, SCENARIOS[scenario], keep=keep) else 1)
 
 
 @main.command()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from lakebase_sandbox.demo import SCENARIOS
 from lakebase_sandbox.demo.database import (
     APPLICATION,
     Allowed,
@@ -20,12 +21,11 @@ from lakebase_sandbox.demo.database import (
     expect_denied,
 )
 from lakebase_sandbox.demo.manifests import (
-    QUICKSTART,
+    Example,
     Surroundings,
     adapted,
     ca_secret,
-    find,
-    read_manifests,
+    read_example,
     renamed,
     with_spec,
     write_manifests,
@@ -41,13 +41,15 @@ SURROUNDINGS = Surroundings(
     client_id="the-client",
     client_secret="the-secret",
     ca="-----BEGIN CERTIFICATE-----",
-    ports={"autoscaling": 5001, "provisioned": 5002},
+    ports={"marketing": 5001, "marketing-db": 5002, "elementum": 5003},
 )
-ALL = [manifest for manifests in read_manifests(QUICKSTART).values() for manifest in manifests]
+EXAMPLES = [read_example(name) for name in SCENARIOS]
+QUICKSTART, ELEMENTUM = EXAMPLES
+every_example = pytest.mark.parametrize("example", EXAMPLES, ids=list(SCENARIOS))
 
 
 def connection(name: str) -> dict[str, Any]:
-    return adapted(find(ALL, "LakebaseConnection", name), SURROUNDINGS)
+    return adapted(QUICKSTART.find("LakebaseConnection", name), SURROUNDINGS)
 
 
 def grant(
@@ -70,7 +72,7 @@ def narrator() -> tuple[Narrator, io.StringIO]:
 
 
 @pytest.mark.parametrize(("name", "port"), [("marketing", 5001), ("marketing-db", 5002)])
-def test_a_connection_is_led_to_the_gateway_of_its_kind_of_target(name: str, port: int) -> None:
+def test_a_connection_is_led_to_the_gateway_of_its_target(name: str, port: int) -> None:
     spec = connection(name)["spec"]
     assert spec["workspaceURL"] == "https://localhost:8443"
     assert spec["port"] == port
@@ -78,18 +80,36 @@ def test_a_connection_is_led_to_the_gateway_of_its_kind_of_target(name: str, por
     assert spec["tls"] == {"caRef": {"name": "sandbox-ca", "key": "ca.crt"}}
 
 
-def test_the_ca_that_connections_name_is_in_a_secret_beside_them() -> None:
-    reference = connection("marketing")["spec"]["tls"]["caRef"]
-    secret = ca_secret(SURROUNDINGS)
-    assert secret["metadata"]["name"] == reference["name"]
-    assert secret["metadata"]["namespace"] == connection("marketing")["metadata"]["namespace"]
-    assert reference["key"] in secret["data"]
+def test_the_control_planes_name_of_each_target_is_known_before_it_exists() -> None:
+    assert QUICKSTART.resources() == {
+        "marketing": "projects/marketing/branches/production/endpoints/primary",
+        "marketing-db": "instances/marketing-db",
+    }
+    assert ELEMENTUM.resources() == {"elementum": "instances/elementum-lakebase"}
 
 
-def test_nothing_but_the_fields_of_the_connection_is_changed_for_the_sandbox() -> None:
-    for manifest in ALL:
+def test_an_instance_is_led_to_the_workspace_of_the_sandbox() -> None:
+    spec = adapted(ELEMENTUM.find("LakebaseInstance", "elementum-lakebase"), SURROUNDINGS)["spec"]
+    assert spec["workspaceURL"] == "https://localhost:8443"
+    assert spec["auth"]["oauthM2M"]["clientID"] == "the-client"
+    assert "port" not in spec
+
+
+@every_example
+def test_the_ca_that_connections_name_is_in_a_secret_beside_them(example: Example) -> None:
+    here = example.adapted(SURROUNDINGS)
+    for name in example.resources():
+        reference = here.find("LakebaseConnection", name)["spec"]["tls"]["caRef"]
+        secret = here.find("Secret", reference["name"])
+        assert secret == ca_secret(SURROUNDINGS, example.namespace)
+        assert reference["key"] in secret["data"]
+
+
+@every_example
+def test_nothing_but_what_leads_to_the_sandbox_is_changed_for_it(example: Example) -> None:
+    for manifest in example.manifests:
         changed, original = adapted(manifest, SURROUNDINGS), deepcopy(manifest)
-        if manifest["kind"] == "LakebaseConnection":
+        if manifest["kind"] in {"LakebaseConnection", "LakebaseInstance"}:
             for one in (changed, original):
                 for field in ("workspaceURL", "port", "tls"):
                     one["spec"].pop(field, None)
@@ -100,8 +120,10 @@ def test_nothing_but_the_fields_of_the_connection_is_changed_for_the_sandbox() -
         assert changed == original
 
 
-def test_the_secret_of_the_quickstart_is_a_template() -> None:
-    assert find(ALL, "Secret", "lakebase-service-principal")["stringData"]["clientSecret"].startswith("<")
+@every_example
+def test_the_secret_of_an_example_is_a_template(example: Example) -> None:
+    secret = example.find("Secret", "lakebase-service-principal")
+    assert secret["stringData"]["clientSecret"].startswith("<")
 
 
 def test_the_client_secret_is_not_shown_with_the_surroundings() -> None:
@@ -109,7 +131,7 @@ def test_the_client_secret_is_not_shown_with_the_surroundings() -> None:
 
 
 def test_editing_and_renaming_leave_the_original_alone() -> None:
-    original = find(ALL, "AccessGrant", "research-readers")
+    original = QUICKSTART.find("AccessGrant", "research-readers")
     before = deepcopy(original)
     edited = renamed(with_spec(original, access="Write"), "research-writers")
     assert (edited["metadata"]["name"], edited["spec"]["access"]) == ("research-writers", "Write")
@@ -118,14 +140,14 @@ def test_editing_and_renaming_leave_the_original_alone() -> None:
 
 
 def test_manifests_are_written_for_us_alone_and_read_back_as_they_were(tmp_path: Path) -> None:
-    write_manifests(tmp_path / "all.yaml", ALL)
-    assert list(yaml.safe_load_all((tmp_path / "all.yaml").read_text())) == ALL
+    write_manifests(tmp_path / "all.yaml", QUICKSTART.manifests)
+    assert list(yaml.safe_load_all((tmp_path / "all.yaml").read_text())) == QUICKSTART.manifests
     assert (tmp_path / "all.yaml").stat().st_mode & 0o077 == 0
 
 
 def test_asking_for_a_manifest_that_is_not_there_says_so() -> None:
     with pytest.raises(LookupError, match="no AccessGrant nobody"):
-        find(ALL, "AccessGrant", "nobody")
+        QUICKSTART.find("AccessGrant", "nobody")
 
 
 # -- what a status says ------------------------------------------------------------------------------------------

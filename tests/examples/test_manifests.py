@@ -11,7 +11,8 @@ import yaml
 
 from lakebase_operator.api import KINDS
 from lakebase_operator.api.base import API_VERSION
-from lakebase_sandbox.demo.manifests import NAMESPACE as QUICKSTART_NAMESPACE
+from lakebase_sandbox.demo import SCENARIOS
+from lakebase_sandbox.demo.manifests import read_example
 from lakebase_sandbox.tools.kubectl import Kubectl
 from tests.examples.conftest import NAMESPACE
 
@@ -100,22 +101,27 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_quickstart_stays_in_its_namespace() -> None:
-    for file in sorted((EXAMPLES / "quickstart").glob("*.yaml")):
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_an_example_stays_in_its_namespace(name: str) -> None:
+    namespace = read_example(name).namespace
+    for file in sorted((EXAMPLES / name).rglob("*.yaml")):
         for document in documents(file.read_text()):
             metadata = document["metadata"]
-            name = metadata["name"] if document["kind"] == "Namespace" else metadata["namespace"]
-            assert name == QUICKSTART_NAMESPACE
+            found = metadata["name"] if document["kind"] == "Namespace" else metadata["namespace"]
+            assert found == namespace
 
 
-def test_the_quickstart_refers_to_nothing_that_it_does_not_bring_along() -> None:
-    everything = [d for file in (EXAMPLES / "quickstart").glob("*.yaml") for d in documents(file.read_text())]
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_an_example_refers_to_nothing_that_it_does_not_bring_along(name: str) -> None:
+    everything = [d for file in (EXAMPLES / name).rglob("*.yaml") for d in documents(file.read_text())]
     names = {(document["kind"], document["metadata"]["name"]) for document in everything}
     users = {d["spec"]["user"] for d in everything if d["kind"] == "UserMapping"}
     for document in everything:
         spec = document.get("spec", {})
         if "connectionRef" in spec:
             assert ("LakebaseConnection", spec["connectionRef"]["name"]) in names
+        if "instanceRef" in spec.get("target", {}):
+            assert ("LakebaseInstance", spec["target"]["instanceRef"]["name"]) in names
         if "auth" in spec:
             assert ("Secret", spec["auth"]["oauthM2M"]["clientSecretRef"]["name"]) in names
         for membership in spec.get("memberOf", ()):

@@ -10,8 +10,6 @@ from lakebase_sandbox.tools.kubectl import Kubectl
 Object: TypeAlias = Mapping[str, Any]
 """An object as the API server gives it."""
 
-KINDS = "lbc,pgr,um,ag"
-
 _MAX_NAMED = 4
 """Objects that are told one by one where many are not as they should be."""
 
@@ -19,12 +17,16 @@ _MAX_NAMED = 4
 class Objects:
     """Reads the objects of one namespace with kubectl.
 
+    Parameters:
+        kinds: those that are meant by all, as kubectl takes them.
+
     Raises (all methods):
         SandboxError: kubectl failed.
     """
 
-    def __init__(self, kubectl: Kubectl, namespace: str) -> None:
+    def __init__(self, kubectl: Kubectl, namespace: str, kinds: str) -> None:
         self._kubectl = kubectl
+        self._kinds = kinds
         self._namespace = f"--namespace={namespace}"
 
     def get(self, kind: str, name: str) -> Object:
@@ -32,11 +34,10 @@ class Objects:
         return answer
 
     def all(self) -> list[Object]:
-        """All objects of the operator's kinds."""
-        answer: list[Object] = json.loads(self._kubectl.run("get", KINDS, self._namespace, "--output=json"))[
-            "items"
-        ]
-        return answer
+        """All objects of these kinds."""
+        listed = json.loads(self._kubectl.run("get", self._kinds, self._namespace, "--output=json"))
+        items: list[Object] = listed["items"]
+        return items
 
 
 def condition(item: Object, type_: str) -> Object | None:

@@ -7,7 +7,7 @@ import time
 
 from rich.console import Console
 
-from lakebase_sandbox.demo.manifests import NAMESPACE
+from lakebase_sandbox.demo.manifests import read_example
 from lakebase_sandbox.demo.narrator import Narrator
 from lakebase_sandbox.demo.stage import Stage, demo_directory
 from lakebase_sandbox.demo.story import Story
@@ -17,10 +17,11 @@ from lakebase_sandbox.session import ClusterKind
 from lakebase_sandbox.tools.kubectl import Kubectl
 
 
-def run_demo(sandbox: Sandbox, *, keep: bool) -> bool:
+def run_demo(sandbox: Sandbox, scenario: type[Story], *, keep: bool) -> bool:
     """Start the sandbox if it does not run, tell the story, and stop everything again, also after Ctrl-C.
 
     Parameters:
+        scenario: the story.
         keep: leave everything running and as the story left it.
 
     Returns:
@@ -31,6 +32,7 @@ def run_demo(sandbox: Sandbox, *, keep: bool) -> bool:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that nothing is left running
     narrator = Narrator(Console(), sandbox.state.logs)
+    example = read_example(scenario.example)
     started = time.monotonic()
     try:
         narrator.chapter("A Kubernetes control plane, a simulated Lakebase, and the operator from its chart")
@@ -39,23 +41,23 @@ def run_demo(sandbox: Sandbox, *, keep: bool) -> bool:
         with Progress() as progress:
             sandbox.up(kind, with_operator=True, progress=progress)
         ready = time.monotonic()
-        Story(narrator, Stage.of(sandbox)).tell()
+        scenario(narrator, Stage.of(sandbox, example, scenario.kinds)).tell()
         narrator.chapter(f"Set up in {ready - started:.0f} s, told in {time.monotonic() - ready:.0f} s")
         if keep:
             state = shlex.quote(str(sandbox.state.root))
             narrator.say(f'Everything goes on: eval "$(lakebase-sandbox env --state {state})"')
     finally:
         if not keep:
-            _take_down(sandbox)
+            _take_down(sandbox, example.namespace)
     narrator.close()
     return narrator.failed == 0
 
 
-def _take_down(sandbox: Sandbox) -> None:
+def _take_down(sandbox: Sandbox, namespace: str) -> None:
     with Progress() as progress, progress.step("Stopping everything"):
         session = sandbox.session()
         if session is not None and session.cluster.kind is ClusterKind.KUBECONFIG:
             # The cluster outlives the operator, without which its objects could not be deleted.
-            Kubectl(session.cluster.kubeconfig).run("delete", "namespace", NAMESPACE, "--ignore-not-found")
+            Kubectl(session.cluster.kubeconfig).run("delete", "namespace", namespace, "--ignore-not-found")
         sandbox.down()
     shutil.rmtree(demo_directory(sandbox), ignore_errors=True)

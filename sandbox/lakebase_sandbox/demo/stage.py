@@ -1,35 +1,18 @@
-"""What the story is played on: a running sandbox, seen through kubectl, Helm and the gateways of its databases."""
+"""What a story is played on: a running sandbox, seen through kubectl, Helm and the gateways of its databases."""
 
 import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lakebase_sandbox.demo.database import Database
-from lakebase_sandbox.demo.manifests import (
-    NAMESPACE,
-    QUICKSTART,
-    Manifest,
-    Surroundings,
-    adapted,
-    ca_secret,
-    find,
-    read_manifests,
-    write_manifests,
-)
+from lakebase_sandbox.demo.manifests import Example, Manifest, Surroundings, write_manifests
 from lakebase_sandbox.demo.objects import Objects
 from lakebase_sandbox.errors import SandboxError
 from lakebase_sandbox.lifecycle import Sandbox
 from lakebase_sandbox.operator_process import NAMESPACE as OPERATOR_NAMESPACE
 from lakebase_sandbox.simulator_process import AdminClient
 from lakebase_sandbox.tools.kubectl import Kubectl
-
-MARKETING = "marketing"
-MARKETING_DB = "marketing-db"
-
-_TARGETS = {MARKETING: "autoscaling", MARKETING_DB: "provisioned"}
-"""The sandbox's targets, by the name of the connection that leads to them."""
 
 
 def demo_directory(sandbox: Sandbox) -> Path:
@@ -42,26 +25,29 @@ class Stage:
     """A running sandbox.
 
     Parameters:
+        example: adapted to the sandbox.
         kubectl: as an administrator.
         operator_kubectl: with the operator's own kubeconfig.
-        databases: by the name of the connection that leads to them.
-        manifests: of the quickstart, adapted to the sandbox, by file name.
+        objects: those of the example's namespace.
         directory: for manifests as they are applied.
     """
 
+    sandbox: Sandbox
+    example: Example
     kubectl: Kubectl
     operator_kubectl: Kubectl
     objects: Objects
     simulator: AdminClient
-    databases: Mapping[str, Database]
-    manifests: Mapping[str, list[Manifest]]
     directory: Path
     helm: Path
     kubeconfig: Path
 
     @classmethod
-    def of(cls, sandbox: Sandbox) -> "Stage":
+    def of(cls, sandbox: Sandbox, example: Example, kinds: str) -> "Stage":
         """
+        Parameters:
+            kinds: of the example, as kubectl takes them.
+
         Raises:
             SandboxError: the sandbox does not run.
         """
@@ -69,47 +55,43 @@ class Stage:
         if session is None:
             raise SandboxError(f"the sandbox in {sandbox.state.root} is not ready")
         kubectl, simulator = Kubectl(session.cluster.kubeconfig), AdminClient(ready)
-        surroundings = Surroundings.of(ready)
-        quickstart = {
-            file: [adapted(manifest, surroundings) for manifest in manifests]
-            for file, manifests in read_manifests(QUICKSTART).items()
-        }
         return cls(
+            sandbox=sandbox,
+            example=example.adapted(Surroundings.of(ready, simulator, example)),
             kubectl=kubectl,
             operator_kubectl=Kubectl(sandbox.state.operator / "kubeconfig"),
-            objects=Objects(kubectl, NAMESPACE),
+            objects=Objects(kubectl, example.namespace, kinds),
             simulator=simulator,
-            databases={
-                connection: Database(target, ready.targets[target], simulator, ready.ca_file)
-                for connection, target in _TARGETS.items()
-            },
-            manifests={**quickstart, "15-sandbox-ca.yaml": [ca_secret(surroundings)]},
             directory=demo_directory(sandbox),
             helm=sandbox.state.bin / "helm",
             kubeconfig=session.cluster.kubeconfig,
         )
 
     @property
-    def object_count(self) -> int:
-        """Objects of the operator's kinds in the quickstart."""
-        return sum(
-            manifest["apiVersion"].startswith("lakebase.dev/")
-            for manifests in self.manifests.values()
-            for manifest in manifests
-        )
+    def namespace(self) -> str:
+        return self.example.namespace
 
-    def grant(self, name: str) -> Manifest:
-        """An AccessGrant of the quickstart."""
-        return find((one for manifests in self.manifests.values() for one in manifests), "AccessGrant", name)
+    def database(self, connection: str) -> Database:
+        """The database that a connection of the example leads to.
 
-    def apply_quickstart(self) -> str:
+        Raises:
+            SandboxError: there is none (yet).
+        """
+        port = self.example.find("LakebaseConnection", connection)["spec"]["port"]
+        ready = self.sandbox.simulator()
+        for name, target in ready.targets.items():
+            if target.gateway_port == port:
+                return Database(name, target, self.simulator, ready.ca_file)
+        raise SandboxError(f"the sandbox has no database for the connection {connection}")
+
+    def apply_example(self) -> str:
         """Apply all manifests; returns what kubectl says.
 
         Raises:
             SandboxError: the API server refuses one.
         """
-        directory = self.directory / "quickstart"
-        for file, manifests in self.manifests.items():
+        directory = self.directory / self.example.name
+        for file, manifests in self.example.files.items():
             write_manifests(directory / file, manifests)
         return self.kubectl.run("apply", f"--filename={directory}")
 
@@ -124,7 +106,7 @@ class Stage:
 
     def clear(self) -> None:
         """Remove what an earlier run has declared; with its grants, of which the operator takes care."""
-        self.kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
+        self.kubectl.run("delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=120s")
 
     def releases(self) -> str:
         """What `helm list` shows.

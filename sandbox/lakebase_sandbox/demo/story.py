@@ -1,81 +1,66 @@
-"""The story of the demo: what is declared becomes live access, stays it, and ends when it should."""
+"""What all stories have in common: how they are told, and the steps that recur."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import ClassVar, TypeAlias
 
 import psycopg
 
-from lakebase_sandbox.demo.database import APPLICATION, Database
-from lakebase_sandbox.demo.manifests import NAMESPACE, Manifest, renamed, with_spec
+from lakebase_sandbox.demo.manifests import Manifest
 from lakebase_sandbox.demo.narrator import Narrator, Observation, UnexpectedError
-from lakebase_sandbox.demo.objects import KINDS, Object, all_ready, condition, readiness
-from lakebase_sandbox.demo.stage import MARKETING, MARKETING_DB, Stage
+from lakebase_sandbox.demo.objects import Object, condition, readiness
+from lakebase_sandbox.demo.stage import Stage
 from lakebase_sandbox.errors import SandboxError
 from lakebase_sandbox.operator_process import NAMESPACE as OPERATOR_NAMESPACE
-from lakebase_sandbox.postgres import PROJECT_OWNER
 
-ALICE = "alice@example.com"
-BOB = "bob@example.com"
-CAROL = "carol@example.com"
-DASHBOARD = "7d1e9b58-0c4f-4a63-9f2e-3b5a6c7d8e90"
-OWNER = PROJECT_OWNER.name
-"""Of the Lakebase project: a person who may grant and revoke by hand."""
+Chapters: TypeAlias = Iterable[tuple[str, Callable[[], None]]]
+"""Titles, and what is told under each."""
 
 _SYNC_NOW = "lakebase.dev/sync-now"
 _SERVICE_ACCOUNT = f"system:serviceaccount:{OPERATOR_NAMESPACE}:lakebase-operator"
-_EXPIRY_SECONDS = 5
-
-_NEW_CAMPAIGN = (
-    """INSERT INTO "marketing-data".campaigns (name, channel, budget) VALUES ('Winter', 'mail', 900)"""
-)
-_NEW_RESULT = """INSERT INTO "marketing-data".campaign_results VALUES (3, '2026-11-01', 12)"""
-_NEW_FINDING = """INSERT INTO "research-data".study_loyalty (finding) VALUES ('Three make a friend')"""
-_NEW_TICKET = """INSERT INTO "cs-data".tickets (customer_id, subject) VALUES (1, 'Works again')"""
-
-
-def _read(schema: str, *tables: str) -> list[str]:
-    return [f'SELECT * FROM "{schema}".{table}' for table in tables]  # noqa: S608 (names of our own)
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Story(ABC):
     """Chapter by chapter, on a sandbox that runs."""
+
+    example: ClassVar[str]
+    """The directory in examples/ whose manifests it is about, and the scenario's name."""
+    kinds: ClassVar[str]
+    """The kinds in that directory, as kubectl takes them."""
 
     narrator: Narrator
     stage: Stage
 
+    @abstractmethod
+    def beginning(self) -> Chapters:
+        """How what the story is about comes to be."""
+
+    @abstractmethod
+    def rest(self) -> Chapters:
+        """What happens to it."""
+
     def tell(self) -> None:
-        """All chapters, but only the first part if what they are about does not come to be."""
-        for title, chapter in (
-            ("Installed with Helm", self.installed),
-            ("Two Lakebase databases with the data of an application", self.sample_data),
-            ("Access is declared", self.declared),
-        ):
-            self._tell(title, chapter)
+        """All chapters, but only the beginning if what they are about does not come to be."""
+        self._tell([("Installed with Helm", self.installed), *self.beginning()])
         if self.narrator.failed:
             self.narrator.say("The rest is about these objects, so it is not told.")
             return
-        for title, chapter in (
-            ("Everybody can do what was declared, and nothing else", self.access),
-            ("A grant is edited while a session is open", self.edited),
-            ("Somebody changes grants by hand", self.by_hand),
-            ("An instance is stopped", self.stopped),
-            ("A grant expires", self.expired),
-            ("A grant is deleted", self.deleted),
-        ):
-            self._tell(title, chapter)
+        self._tell(self.rest())
 
-    def _tell(self, title: str, chapter: Callable[[], None]) -> None:
-        """One chapter. If it cannot go on, that counts as a failed check, and the next one may be told."""
-        self.narrator.chapter(title)
-        try:
-            chapter()
-        except (SandboxError, UnexpectedError, psycopg.Error):
-            with self.narrator.check("the chapter is told to its end"):
-                raise
+    def _tell(self, chapters: Chapters) -> None:
+        """If a chapter cannot go on, that counts as a failed check, and the next one is told."""
+        for title, chapter in chapters:
+            self.narrator.chapter(title)
+            try:
+                chapter()
+            except (SandboxError, UnexpectedError, psycopg.Error):
+                with self.narrator.check("the chapter is told to its end"):
+                    raise
 
-    # -- what is there -------------------------------------------------------------------------------------------
+    # -- the first chapter of each -------------------------------------------------------------------------------
 
     def installed(self) -> None:
         self.narrator.command(
@@ -89,204 +74,55 @@ class Story:
             if seen != expected:
                 raise UnexpectedError(expected=expected, seen=seen)
 
-    def sample_data(self) -> None:
-        self.stage.clear()
-        for connection, database in self.stage.databases.items():
-            database.load_sample_data()
-            self.narrator.say(
-                f"{connection}: schemas marketing-data, research-data, cs-data, owned by {APPLICATION}"
-            )
-            for user in (ALICE, BOB, CAROL, DASHBOARD):
-                database.know(user)
-        self.narrator.say(
-            "The operator owns none of it: on Lakebase its databricks_superuser may grant on whatever is made."
-        )
+    # -- the steps that recur ------------------------------------------------------------------------------------
 
-    def declared(self) -> None:
+    def kubectl(self, *arguments: str, comment: str = "") -> str:
+        """Run kubectl in the story's namespace, and show the command and what it printed.
+
+        Raises:
+            SandboxError: it failed.
+        """
+        namespace = self.stage.namespace
+        printed = self.stage.kubectl.run(*arguments, f"--namespace={namespace}")
+        line = " ".join(["kubectl", *arguments, "-n", namespace])
+        self.narrator.command(f"{line}   # {comment}" if comment else line, printed)
+        return printed
+
+    def apply_all(self) -> None:
+        """Apply the example's manifests.
+
+        Raises:
+            SandboxError: the API server refuses one.
+        """
         self.narrator.say(
             "Applied as they are, but for URL, port, CA, client and secret, which are the sandbox's."
         )
-        self.narrator.command("kubectl apply -f examples/quickstart", self.stage.apply_quickstart())
-        count = self.stage.object_count
-        with self.narrator.check(f"all {count} objects are Ready"):
-            self.narrator.wait(
-                "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=60
-            )
-        listing = self.stage.kubectl.run("get", KINDS, f"--namespace={NAMESPACE}")
-        self.narrator.command(f"kubectl get {KINDS} -n {NAMESPACE}", listing)
+        self.narrator.command(f"kubectl apply -f examples/{self.example}", self.stage.apply_example())
 
-    # -- what it does --------------------------------------------------------------------------------------------
+    def apply(self, manifest: Manifest, comment: str) -> None:
+        """Apply one manifest.
 
-    def access(self) -> None:
-        check = self.narrator.check
-        marketing, instance = self._marketing, self._marketing_db
-
-        with marketing.session(ALICE) as alice:
-            with check(
-                "alice (mapped to alice@example.com) reads and writes campaigns, serial column included"
-            ):
-                alice.may(*_read("marketing-data", "campaigns"), _NEW_CAMPAIGN)
-            with check("alice writes the partitioned table campaign_results through its parent"):
-                alice.may(*_read("marketing-data", "campaign_results"), _NEW_RESULT)
-            with check("alice is denied its partitions, the excepted *_raw tables, and other schemas"):
-                alice.may_not(
-                    *_read("marketing-data", "results_2026", "campaign_contacts_raw"),
-                    *_read("research-data", "study_loyalty"),
-                )
-        with marketing.session(BOB) as bob:
-            with check("bob (same name) reads study_* of research-data"):
-                bob.may(*_read("research-data", "study_loyalty"))
-            with check("bob is denied writing there, the excepted drafts, and other schemas"):
-                bob.may_not(
-                    _NEW_FINDING,
-                    *_read("research-data", "study_pricing_draft"),
-                    *_read("marketing-data", "campaigns"),
-                )
-        with check("carol (mapping None) has no role, so nobody logs in as her"):
-            marketing.refuses(CAROL, because=f'role "{CAROL}" does not exist')
-        with marketing.session(DASHBOARD) as dashboard:
-            with check(
-                "the dashboard's service principal reads what its group analysts reads: tables and views"
-            ):
-                dashboard.may(
-                    *_read("marketing-data", "campaigns", "campaign_results"),
-                    *_read("marketing-data", "active_campaigns", "spend_by_channel"),
-                )
-            with check("the dashboard is denied writing, and raw data"):
-                dashboard.may_not(_NEW_CAMPAIGN, *_read("marketing-data", "clicks_raw"))
-        with instance.session(BOB) as bob:
-            with check("on the other connection bob reads and writes tickets"):
-                bob.may(*_read("cs-data", "tickets"), _NEW_TICKET)
-            with check("and is denied customers, and what he may read on the first connection"):
-                bob.may_not(*_read("cs-data", "customers"), *_read("research-data", "study_loyalty"))
-        with check("the dashboard has no role there, so it cannot log in"):
-            instance.refuses(DASHBOARD, because=f'role "{DASHBOARD}" does not exist')
-
-    def edited(self) -> None:
-        check = self.narrator.check
-        with self._marketing.session(BOB) as bob:
-            with check("bob's open session is denied an INSERT into study_loyalty"):
-                bob.may_not(_NEW_FINDING)
-            self._apply(
-                with_spec(self.stage.grant("research-readers"), access="Write"), "access: Read → Write"
-            )
-            with check("AccessGrant research-readers is Ready again"):
-                self._until_ready("research-readers")
-            with check("the same session may INSERT now"):
-                bob.may(_NEW_FINDING)
-            with check("still not into the excepted draft"):
-                bob.may_not(
-                    """INSERT INTO "research-data".study_pricing_draft (finding) VALUES ('Not yet')"""
-                )
-
-    def by_hand(self) -> None:
-        check = self.narrator.check
-        marketing = self._marketing
-        revoke = 'REVOKE SELECT ON "marketing-data".campaigns FROM analysts'
-        grant = f'GRANT SELECT ON "marketing-data".clicks_raw TO "{ALICE}"'
-        with (
-            marketing.session(OWNER) as owner,
-            marketing.session(DASHBOARD) as dashboard,
-            marketing.session(ALICE) as alice,
-        ):
-            self.narrator.say(f"{OWNER}: {revoke}")
-            self.narrator.say(f"{OWNER}: {grant}")
-            owner.may(revoke, grant)
-            with check("the REVOKE works: the dashboard lost campaigns"):
-                dashboard.may_not(*_read("marketing-data", "campaigns"))
-            with check("the operator compares the database with what is declared, on request"):
-                self._sync_now(MARKETING)
-            self._tell_condition(self.stage.objects.get("lbc", MARKETING), "Drifted")
-            with check("the REVOKE is repaired: the dashboard reads campaigns again"):
-                dashboard.may(*_read("marketing-data", "campaigns"))
-            with check("the GRANT is left alone: it is not the operator's"):
-                alice.may(*_read("marketing-data", "clicks_raw"))
-
-    def stopped(self) -> None:
-        check = self.narrator.check
-        instance = self._marketing_db
-        name = "alice-reads-tickets"
-        new = with_spec(
-            renamed(self.stage.grant("support-tickets"), name),
-            subjects=[{"kind": "User", "name": "alice"}],
-            access="Read",
-        )
-        self.stage.simulator.set_state(instance.name, "STOPPED")
-        try:
-            self._apply(new, "a new grant, while marketing-db is stopped")
-            with check("the new grant waits, and says for what: InstanceStopped"):
-                self._until_ready(name, status="False", reason="InstanceStopped")
-            self._tell_condition(self.stage.objects.get("ag", name), "Ready")
-            with check("what was granted before stays Ready"):
-                self._until_ready("support-tickets")
-        finally:
-            self.stage.simulator.set_state(instance.name, "STARTING")
-            self.narrator.say("The instance starts.")
-        with check("the grant lands by itself"):
-            self._until_ready(name)
-        with instance.session(ALICE) as alice, check("alice reads tickets, and nothing more"):
-            alice.may(*_read("cs-data", "tickets"))
-            alice.may_not(_NEW_TICKET, *_read("cs-data", "customers"))
-
-    def expired(self) -> None:
-        check = self.narrator.check
-        name = "year-end-audit"
-        with self._marketing.session(ALICE) as alice:
-            with check("alice may read customers and tickets until the end of the audit"):
-                alice.may(*_read("cs-data", "customers", "tickets"))
-            end = (datetime.now(UTC) + timedelta(seconds=_EXPIRY_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
-            self._apply(
-                with_spec(self.stage.grant(name), expiresAt=end), f"expiresAt: {end}, in {_EXPIRY_SECONDS} s"
-            )
-            with check("it ends by itself"):
-                self._until_ready(name, reason="Expired", seconds=_EXPIRY_SECONDS + 60)
-            with check("her open session is denied both now"):
-                alice.may_not(*_read("cs-data", "customers", "tickets"))
-
-    def deleted(self) -> None:
-        name = "research-readers"
-        with self._marketing.session(BOB) as bob:
-            self.narrator.command(
-                f"kubectl delete ag {name} -n {NAMESPACE}",
-                self.stage.kubectl.run("delete", "ag", name, f"--namespace={NAMESPACE}", "--timeout=30s"),
-            )
-            with self.narrator.check("bob's open session has lost reading and writing with it"):
-                bob.may_not(*_read("research-data", "study_loyalty"), _NEW_FINDING)
-        with (
-            self._marketing_db.session(BOB) as bob,
-            self.narrator.check("what another grant gives him stays"),
-        ):
-            bob.may(*_read("cs-data", "tickets"))
-
-    # -- the steps that recur ------------------------------------------------------------------------------------
-
-    @property
-    def _marketing(self) -> Database:
-        return self.stage.databases[MARKETING]
-
-    @property
-    def _marketing_db(self) -> Database:
-        return self.stage.databases[MARKETING_DB]
-
-    def _apply(self, manifest: Manifest, comment: str) -> None:
+        Raises:
+            SandboxError: the API server refuses it.
+        """
         file = f"{manifest['metadata']['name']}.yaml"
         self.narrator.command(f"kubectl apply -f {file}   # {comment}", self.stage.apply(file, manifest))
 
-    def _until_ready(
-        self, name: str, *, status: str = "True", reason: str | None = None, seconds: float = 30
+    def until_ready(
+        self, kind: str, name: str, *, status: str = "True", reason: str | None = None, seconds: float = 30
     ) -> None:
-        """Wait until the AccessGrant as it is now says so.
+        """Wait until the object as it is now says so.
 
         Raises:
             UnexpectedError: it does not in time.
         """
         self.narrator.wait(
-            f"AccessGrant {name} says Ready={status}{f' {reason}' if reason else ''}",
-            lambda: readiness(self.stage.objects.get("ag", name), status=status, reason=reason),
+            f"{kind} {name} says Ready={status}{f' {reason}' if reason else ''}",
+            lambda: readiness(self.stage.objects.get(kind, name), status=status, reason=reason),
             seconds=seconds,
         )
 
-    def _sync_now(self, connection: str) -> None:
+    def sync_now(self, connection: str) -> None:
         """Ask for a full comparison, and wait for its end.
 
         Raises:
@@ -295,7 +131,7 @@ class Story:
         value = datetime.now(UTC).isoformat(timespec="milliseconds")
         setting = f"{_SYNC_NOW}={value}"
         self.stage.kubectl.run(
-            "annotate", "lbc", connection, f"--namespace={NAMESPACE}", "--overwrite", setting
+            "annotate", "lbc", connection, f"--namespace={self.stage.namespace}", "--overwrite", setting
         )
         self.narrator.command(f"kubectl annotate lbc {connection} {setting} --overwrite")
 
@@ -305,7 +141,8 @@ class Story:
 
         self.narrator.wait(f"LakebaseConnection {connection} has handled it", look)
 
-    def _tell_condition(self, item: Object, type_: str) -> None:
+    def tell_condition(self, item: Object, type_: str) -> None:
+        """Say what a condition says, if the object has it."""
         found = condition(item, type_)
         if found is not None:
             self.narrator.say(f"{type_}={found['status']} {found['reason']}: {found.get('message', '')}")
