@@ -209,3 +209,4 @@ async def test_what_is_made_listens_on_the_port_that_was_named_before(
             pass
     await call(client.database.delete_database_instance, "foreseen", purge=True)
     await purge(client, "foreseen")
+    assert {resource: simulator.workspace.port_of(resource) for resource in ports} == ports

@@ -1,7 +1,7 @@
 """The databases of the sandbox as people see them: through the gateway, with a credential of their own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +24,9 @@ _CONNECT_TIMEOUT_SECONDS = 10
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """The statement was carried out."""
+
+    def __str__(self) -> str:
+        return "the statement was carried out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,28 @@ def expect_denied(outcome: Outcome, who: str, statement: str) -> None:
     expected = f"{who} may not {statement}: permission denied (SQLSTATE {_INSUFFICIENT_PRIVILEGE})"
     match outcome:
         case Allowed():
-            raise UnexpectedError(expected=expected, seen="it was carried out")
+            raise UnexpectedError(expected=expected, seen=str(outcome))
         case Refused(sqlstate=sqlstate) if sqlstate != _INSUFFICIENT_PRIVILEGE:
             raise UnexpectedError(expected=expected, seen=str(outcome))
+
+
+def expect_no_login(session: Callable[[], AbstractContextManager[object]], who: str, *, because: str) -> None:
+    """
+    Parameters:
+        session: logs in.
+
+    Raises:
+        UnexpectedError: they can log in, or are kept out for another reason than `because`.
+    """
+    expected = f"no login of {who}: {because}"
+    try:
+        with session():
+            pass
+    except psycopg.OperationalError as error:
+        if because not in str(error):
+            raise UnexpectedError(expected=expected, seen=str(error).strip()) from error
+    else:
+        raise UnexpectedError(expected=expected, seen="the login succeeded")
 
 
 class Session:
@@ -84,6 +106,15 @@ class Session:
         """
         for statement in statements:
             expect_denied(self._attempt(statement), self.user, statement)
+
+    def has_ended(self) -> None:
+        """
+        Raises:
+            UnexpectedError: the server has not ended it.
+        """
+        outcome = self._attempt("SELECT 1")
+        if isinstance(outcome, Allowed) or not self._connection.closed:
+            raise UnexpectedError(expected=f"the session of {self.user} is over", seen=str(outcome))
 
     def _attempt(self, statement: str) -> Outcome:
         try:
@@ -135,15 +166,7 @@ class Database:
         Raises:
             UnexpectedError: `user` can log in, or is kept out for another reason than `because`.
         """
-        expected = f"no login of {user}: {because}"
-        try:
-            with self.session(user):
-                pass
-        except psycopg.OperationalError as error:
-            if because not in str(error):
-                raise UnexpectedError(expected=expected, seen=str(error).strip()) from error
-        else:
-            raise UnexpectedError(expected=expected, seen="the login succeeded")
+        expect_no_login(lambda: self.session(user), user, because=because)
 
     def load_sample_data(self) -> None:
         """Make the sample data anew, as the application that owns it."""
@@ -154,5 +177,16 @@ class Database:
                 connection.execute(
                     sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(DATABASE), application)
                 )
-            connection.execute(sql.SQL("SET ROLE {}").format(application))
-            connection.execute(files(__package__).joinpath("sample_data.sql").read_bytes())
+        self.as_application(files(__package__).joinpath("sample_data.sql").read_text())
+
+    def as_application(self, statements: str) -> None:
+        """Carry out statements as the application that owns the sample data."""
+        with psycopg.connect(self._target.admin_dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(APPLICATION)))
+            connection.execute(statements.encode())
+
+    def replace_password(self, role: str, password: str) -> None:
+        """Give a role another password by hand, as somebody with the right to do so."""
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), password)
+        with psycopg.connect(self._target.admin_dsn, autocommit=True) as connection:
+            connection.execute(statement)

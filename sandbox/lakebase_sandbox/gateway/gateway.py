@@ -93,7 +93,7 @@ class Gateway:
         tls: a server-side context.
         backend: the server behind it.
         doorman: who decides about logins.
-        port: the port, which is the gateway's from now on; None: any.
+        port: where to listen; None: on a port of its own.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class Gateway:
         self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._reserved = port or ReservedPort()
+        self._is_own_port = port is None
         self.port = self._reserved.number
 
     @property
@@ -139,13 +140,14 @@ class Gateway:
             session.cut_after(after_messages)
 
     async def shut_down(self) -> None:
-        """Close, break what is open, and give the port back."""
+        """Close, break what is open, and give its own port back."""
         await self.close()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._reserved.close()
+        if self._is_own_port:
+            self._reserved.close()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

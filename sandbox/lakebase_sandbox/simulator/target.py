@@ -86,7 +86,7 @@ class Target:
         directory, issuer: who the gateway believes.
         copy_of: the server whose data it starts with (a child branch).
         held: whether what starts stays starting for now.
-        port: of the gateway; None: any.
+        port: of the gateway.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class Target:
         issuer: TokenIssuer,
         stats: Stats,
         tls: ssl.SSLContext,
+        port: ReservedPort,
         log_directory: Path | None,
         copy_of: PostgresServer | None = None,
         held: Callable[[], bool] = lambda: False,
-        port: ReservedPort | None = None,
     ) -> None:
         self.settings = settings
         self._held = held
-        self._reserved = port or ReservedPort()
+        self._port = port
         self._when_available: list[Callable[[], None]] = []
         self.server = PostgresServer(
             settings.postgres_version,
@@ -157,7 +157,7 @@ class Target:
     @property
     def port(self) -> int:
         """The port of the gateway."""
-        return self.gateway.port
+        return self._port.number
 
     @property
     def admin_dsn(self) -> str:
@@ -169,7 +169,7 @@ class Target:
         try:
             await self.server.start()
             backend = Backend(self.server.socket_directory, self.server.port)
-            self._gateway = Gateway(tls=self._tls, backend=backend, doorman=self, port=self._reserved)
+            self._gateway = Gateway(tls=self._tls, backend=backend, doorman=self, port=self._port)
             await self.set_state(state or self.state)
         except BaseException:
             await self.stop()
@@ -181,7 +181,6 @@ class Target:
                 task.cancel()
         if self._gateway is not None:
             await self._gateway.shut_down()
-        self._reserved.close()
         if self._admin is not None:
             await self._admin.close()
         await self.server.stop()

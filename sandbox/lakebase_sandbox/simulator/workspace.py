@@ -53,7 +53,9 @@ class Workspace:
         self.operations = Operations(settings.operation_seconds)
         self.targets: dict[str, Target] = {}
         self._target_names: set[str] = set()  # of those that are being started or stopped, too
-        self._reserved_ports: dict[str, ReservedPort] = {}  # by resource, of what is still to be made
+        self._ports: dict[
+            str, ReservedPort
+        ] = {}  # by resource; whatever is made anew has the port that it had before
         self.projects: dict[str, Project] = {}  # these by full name
         self.branches: dict[str, Branch] = {}
         self.endpoints: dict[str, Endpoint] = {}
@@ -79,9 +81,9 @@ class Workspace:
         await self.operations.close()
         await asyncio.gather(*(target.stop() for target in self.targets.values()))
         self.targets.clear()
-        for port in self._reserved_ports.values():
+        for port in self._ports.values():
             port.close()
-        self._reserved_ports.clear()
+        self._ports.clear()
 
     async def add_target(
         self,
@@ -112,10 +114,10 @@ class Workspace:
             issuer=self.issuer,
             stats=self.stats,
             tls=self._tls,
+            port=self._port(resource_of(settings)),
             log_directory=None if logs is None else logs / settings.name,
             copy_of=copy_of,
             held=lambda: self.faults.stuck_starting,
-            port=self._reserved_ports.pop(resource_of(settings), None),
         )
         try:
             await target.start(state)
@@ -150,10 +152,7 @@ class Workspace:
             raise ValueError(
                 f"'{resource}' is neither projects/…/branches/…/endpoints/… nor instances/… with a name"
             )
-        for target in self.targets.values():
-            if target.resource == resource:
-                return target.port
-        return self._reserved_ports.setdefault(resource, ReservedPort()).number
+        return self._port(resource).number
 
     def set_native_login(self, target: Target, *, enabled: bool) -> None:
         """Switch native login as a person with the right to do so would, past the operator."""
@@ -226,6 +225,11 @@ class Workspace:
     def targets_json(self) -> dict[str, Any]:
         """The targets as `ready.json` describes them."""
         return {name: _target_json(target) for name, target in self.targets.items()}
+
+    def _port(self, resource: str) -> ReservedPort:
+        if resource not in self._ports:
+            self._ports[resource] = ReservedPort()
+        return self._ports[resource]
 
     def _tell_servers_identities(self) -> None:
         for target in self.targets.values():
