@@ -57,7 +57,15 @@ class MountedSecret:
         link.replace(self.directory)
 
     def text(self, key: str) -> str:
-        return (self.directory / key).read_text()
+        """What a key holds.
+
+        Raises:
+            UnexpectedError: there is no such key.
+        """
+        try:
+            return (self.directory / key).read_text()
+        except FileNotFoundError:
+            raise UnexpectedError(expected=f"the Secret has the key {key}", seen="it has not") from None
 
     @contextmanager
     def session(self) -> Iterator[Session]:

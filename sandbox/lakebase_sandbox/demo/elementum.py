@@ -1,15 +1,448 @@
-from dataclasses import dataclass
+"""The story of the Elementum guide: from an empty workspace to a verified connection, and what can go wrong with it."""
 
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from lakebase_sandbox.demo.client import MountedSecret, ReconnectingClient
+from lakebase_sandbox.demo.database import APPLICATION, Database, expect_no_login
+from lakebase_sandbox.demo.manifests import EXAMPLES, Manifest, with_spec
+from lakebase_sandbox.demo.narrator import Observation, UnexpectedError
+from lakebase_sandbox.demo.objects import Object, all_ready
 from lakebase_sandbox.demo.story import Chapters, Story
+
+ROLE = "elementum"
+"""The PostgresRole, the connection, and the role in the database."""
+INSTANCE = "elementum-lakebase"
+GRANT = "elementum-data"
+SECRET = "elementum-login"
+TABLES = "elementum-tables"
+PLATFORM_SCHEMA = "elementum_platform"
+
+_STEPS = ("Network", "Authentication", "Schema", "Tables")
+
+_NEW_CAMPAIGN = (
+    """INSERT INTO "marketing-data".campaigns (name, channel, budget) VALUES ('Winter', 'mail', 900)"""
+)
+_READ_CAMPAIGNS = """SELECT * FROM "marketing-data".campaigns"""
 
 
 @dataclass(frozen=True, slots=True)
 class ElementumStory(Story):
+    """An instance, its connection, a login with a password, a platform schema, access, and the test of it all."""
+
     example = "elementum"
     kinds = "lbi,lbc,pgr,ag"
 
     def beginning(self) -> Chapters:
-        return ()
+        return (
+            ("An empty workspace", self.empty),
+            ("The guide, as manifests", self.declared),
+            ("An application brings its data", self.sample_data),
+            ("The connection is tested", self.tested),
+        )
 
     def rest(self) -> Chapters:
-        return ()
+        return (
+            ("Elementum connects with what is published", self.connects),
+            ("The tables are described", self.described),
+            ("Another preset of the guide: read only", self.narrowed),
+            ("The password is replaced", self.rotated),
+            ("Access is ended at once", self.suspended),
+            ("Troubleshooting: the instance is not Available", self.instance_stopped),
+            ("Troubleshooting: the port is closed", self.port_closed),
+            ("Troubleshooting: the password is not correct", self.password_wrong),
+            ("Troubleshooting: Postgres Native Role Login is off", self.native_login_off),
+            ("Troubleshooting: the data schema was entered as the platform schema", self.data_schema),
+            ("Troubleshooting: tables are not visible", self.no_permissions),
+            ("Optional: a managed database catalog", self.catalog),
+        )
+
+    # -- the setup steps of the guide ----------------------------------------------------------------------------
+
+    def empty(self) -> None:
+        if self.stage.objects.find("lbi", INSTANCE):  # an earlier run made it, and kept it
+            self.kubectl(
+                *("patch", "lbi", INSTANCE, "--type=merge", '--patch={"spec":{"deletionPolicy":"Delete"}}')
+            )
+        self.stage.clear()
+        with self.narrator.check(f"the workspace has no Lakebase {INSTANCE}"):
+            if self.stage.find_database(ROLE):
+                raise UnexpectedError(expected=f"no instance {INSTANCE}", seen="there is one")
+
+    def declared(self) -> None:
+        check = self.narrator.check
+        self.apply_all()
+        with check(f"Create Lakebase Postgres Instance: {INSTANCE} is made, and Available"):
+            self.until_ready("LakebaseInstance", INSTANCE, seconds=60)
+        instance = self.stage.objects.get("lbi", INSTANCE)
+        settings = {one["name"]: one.get("effective") for one in instance["status"]["settings"]}
+        with check("its size is CU_2, and native login is on: both by the effective value"):
+            _expect({"capacity": "CU_2", "nativeLogin": "true"}, settings)
+        with check("Get Connection Details: the connection has found the host, and is Ready"):
+            self.until_ready("LakebaseConnection", ROLE)
+        endpoint = self.stage.objects.get("lbc", ROLE)["status"]["endpoint"]
+        self.narrator.say(f"host {endpoint['host']}, port {endpoint['port']}, database databricks_postgres")
+
+    def sample_data(self) -> None:
+        self._database.load_sample_data()
+        self.narrator.say(
+            f"Schemas marketing-data, research-data, cs-data, owned by {APPLICATION}, not by the operator."
+        )
+        with self.narrator.check("the new tables are granted at the next comparison, here on request"):
+            self.sync_now(ROLE)
+
+    def tested(self) -> None:
+        count = self.stage.example.object_count
+        with self.narrator.check(f"all {count} objects are Ready"):
+            self.narrator.wait(
+                "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=60
+            )
+        with self.narrator.check("network, authentication, schema access and tables have passed"):
+            self._until_tested(dict.fromkeys(_STEPS, "Passed"))
+        self._tell_test()
+        self.tell_condition(self._role, "ConnectionTested")
+        self.kubectl("get", self.kinds)
+
+    # -- what Elementum does with it -----------------------------------------------------------------------------
+
+    def connects(self) -> None:
+        check = self.narrator.check
+        secret = self._mounted()
+        form = ("name", "host", "port", "database", "schema", "username")
+        self.narrator.command(
+            f"kubectl get secret {SECRET} -n {self.stage.namespace} -o yaml   # decoded, without the password",
+            "\n".join(f"{key}: {secret.text(key)}" for key in form),
+        )
+        with check("the published psql line logs in, with the password from PGPASSWORD"):
+            _expect(secret.text("username"), secret.run_psql())
+        with secret.session() as elementum:
+            with check("the published uri logs in, and reads and writes the rows that are declared"):
+                elementum.may(
+                    _READ_CAMPAIGNS,
+                    _NEW_CAMPAIGN,
+                    """UPDATE "marketing-data".campaigns SET budget = 950 WHERE name = 'Winter'""",
+                    """DELETE FROM "marketing-data".campaigns WHERE name = 'Winter'""",
+                    """SELECT * FROM "marketing-data".spend_by_channel""",
+                )
+            with check(
+                "everything else is denied: raw data, other schemas, TRUNCATE, new tables beside the data"
+            ):
+                elementum.may_not(
+                    """SELECT * FROM "marketing-data".clicks_raw""",
+                    """SELECT * FROM "research-data".study_loyalty""",
+                    """SELECT * FROM "cs-data".customers""",
+                    """TRUNCATE "marketing-data".campaigns""",
+                    """CREATE TABLE "marketing-data".elementum_notes (id int)""",
+                )
+            with check(f"it keeps its own tables in its platform schema {PLATFORM_SCHEMA}"):
+                elementum.may(
+                    f"CREATE TABLE {PLATFORM_SCHEMA}.apps (id int PRIMARY KEY)",
+                    f"INSERT INTO {PLATFORM_SCHEMA}.apps VALUES (1)",  # noqa: S608 (a name of our own)
+                )
+
+    def described(self) -> None:
+        check = self.narrator.check
+        tables = self._described()
+        with check("Select Tables: the ConfigMap lists what is exposed, raw data not among it"):
+            names = {"active_campaigns", "campaign_results", "campaigns", "spend_by_channel"}
+            _expect(names, set(tables))
+        campaigns = tables["campaigns"]
+        with check("Set Primary Key, Configure Field Mapping: unique keys, columns and types are in it"):
+            _expect(["id"], campaigns["key"])
+            _expect(["campaign_id", "day"], tables["campaign_results"]["key"])
+            types = {column["name"]: column["type"] for column in campaigns["columns"]}
+            _expect(
+                {
+                    "id": "integer",
+                    "name": "text",
+                    "channel": "text",
+                    "budget": "numeric(10,2)",
+                    "active": "boolean",
+                },
+                types,
+            )
+        new = """CREATE TABLE "marketing-data".signups (email text NOT NULL, at timestamptz NOT NULL)"""
+        self.narrator.say(f"{APPLICATION}: {new}")
+        self._database.as_application(new)
+        with check("a table without a unique key is told, and is no reason to fail"):
+            self._sync_and_test()
+            self._until_tested({"Tables": "Warning"}, reason="NoUniqueKey")
+            self.until_ready("PostgresRole", ROLE)
+        self._tell_test()
+        key = """ALTER TABLE "marketing-data".signups ADD PRIMARY KEY (email, at)"""
+        self.narrator.say(f"{APPLICATION}: {key}")
+        self._database.as_application(key)
+        with check("and is forgotten when it has got one"):
+            self._sync_and_test()
+            self._until_tested({"Tables": "Passed"})
+
+    def narrowed(self) -> None:
+        check = self.narrator.check
+        with self._mounted().session() as elementum:
+            self._apply_file("presets/read-only.yaml")
+            with check("the same AccessGrant is Ready with access Read"):
+                self.until_ready("AccessGrant", GRANT)
+            with check("the open session reads on, and is denied writing"):
+                elementum.may(_READ_CAMPAIGNS)
+                elementum.may_not(_NEW_CAMPAIGN)
+            self.apply(self._declared("AccessGrant", GRANT), "access: Modify again")
+            with check("the first preset is back"):
+                self.until_ready("AccessGrant", GRANT)
+                elementum.may(_NEW_CAMPAIGN)
+
+    def rotated(self) -> None:
+        check = self.narrator.check
+        secret = self._mounted()
+        before = secret.text("username")
+        with ReconnectingClient(secret) as client:
+            self.narrator.say("A client logs in anew for each request, with what is mounted in its pod.")
+            self._until_used(client, before)
+            self._rotate()
+            with check("a new login is published, and the one before works on for 24 hours"):
+                self._until_rotated()
+                self._until_used(client, before)
+            secret.refresh()  # as the kubelet does, some time later
+            after = secret.text("username")
+            with check("the client goes over to the new one when its files are replaced"):
+                self._until_used(client, after)
+        with check(
+            f"it has logged in {len(client.users)} times, as {before} and {after}, and never seen an error"
+        ):
+            _expect([], client.errors)
+            _expect({before, after}, set(client.users))
+        with check("the connection test has passed with the new login, too"):
+            self._until_tested(dict.fromkeys(_STEPS, "Passed"))
+
+    def suspended(self) -> None:
+        check = self.narrator.check
+        secret = self._mounted()
+        with secret.session() as elementum:
+            self.apply(with_spec(self._declared("PostgresRole", ROLE), suspend=True), "suspend: true")
+            with check("the open session is ended"):
+                self.narrator.wait("the session is over", lambda: _holds(elementum.has_ended))
+        with check("nobody can log in any more"):
+            expect_no_login(secret.session, ROLE, because="not permitted to log in")
+        self.apply(self._declared("PostgresRole", ROLE), "suspend: false")
+        with check("afterwards the same login works again, with what it held"):
+            self.until_ready("PostgresRole", ROLE)
+            with secret.session() as elementum:
+                elementum.may(_READ_CAMPAIGNS)
+
+    # -- the guide's troubleshooting -----------------------------------------------------------------------------
+
+    def instance_stopped(self) -> None:
+        target, simulator = self._database.name, self.stage.simulator
+        self._trouble(
+            "Network", "InstanceStopped",
+            cause=f"Somebody stops {INSTANCE}.",
+            inject=lambda: simulator.set_state(target, "STOPPED"),
+            cure="It is started again.",
+            heal=lambda: simulator.set_state(target, "STARTING"),
+        )  # fmt: skip
+
+    def port_closed(self) -> None:
+        target, simulator = self._database.name, self.stage.simulator
+        self._trouble(
+            "Network", "PortClosed",
+            cause="The endpoint refuses connections.",
+            inject=lambda: simulator.add_fault(target, "refuse"),
+            cure="It takes connections again.",
+            heal=lambda: simulator.clear_faults(target),
+        )  # fmt: skip
+
+    def password_wrong(self) -> None:
+        login = self._role["status"]["password"]["login"]
+        self._trouble(
+            "Authentication", "PasswordRejected",
+            cause=f"Somebody gives {login} another password, by hand.",
+            inject=lambda: self._database.replace_password(login, "Changed-by-hand-1"),
+            cure="A rotation on request publishes the other login.",
+            heal=self._rotate,
+        )  # fmt: skip
+
+    def native_login_off(self) -> None:
+        target, simulator = self._database.name, self.stage.simulator
+
+        def switch_off() -> None:
+            simulator.add_fault("all", "ignore-native-login", ["1000"])
+            simulator.set_native_login(target, enabled=False)
+
+        self._trouble(
+            "Authentication", "NativeLoginDisabled",
+            cause="Somebody switches native login off, and Databricks is slow to switch it on again.",
+            inject=switch_off,
+            cure="The operator keeps asking for what is declared, until it is so.",
+            heal=simulator.clear_faults,
+        )  # fmt: skip
+
+    def data_schema(self) -> None:
+        wrong = {"name": "marketing-data"}
+        declared = self._declared("PostgresRole", ROLE)
+        self._trouble(
+            "Schema", "PlatformSchemaIsDataSchema",
+            cause="The most common cause of tables that are not visible.",
+            inject=lambda: self.apply(with_spec(declared, platformSchema=wrong), "platformSchema: marketing-data"),
+            cure="A schema of its own is declared again.",
+            heal=lambda: self.apply(declared, f"platformSchema: {PLATFORM_SCHEMA}"),
+        )  # fmt: skip
+
+    def no_permissions(self) -> None:
+        declared = self._declared("AccessGrant", GRANT)
+        self._trouble(
+            "Tables", "NoReadableTables",
+            cause="The grants are taken back.",
+            inject=lambda: self.apply(with_spec(declared, suspend=True), "suspend: true"),
+            cure="They are given again.",
+            heal=lambda: self.apply(declared, "suspend: false"),
+        )  # fmt: skip
+
+    def catalog(self) -> None:
+        self._apply_file("optional/catalog.yaml")
+        with self.narrator.check("the database is registered in Unity Catalog"):
+            self.until_ready("DatabaseCatalog", ROLE)
+
+    def _trouble(
+        self,
+        step: str,
+        reason: str,
+        *,
+        cause: str,
+        inject: Callable[[], None],
+        cure: str,
+        heal: Callable[[], None],
+    ) -> None:
+        """Let something go wrong, read off the status what it is, and put it right."""
+        self.narrator.say(cause)
+        try:
+            inject()
+            with self.narrator.check(f"status.test says it: {step} has failed, {reason}"):
+                self._sync_and_test()
+                self._until_tested({step: "Failed"}, reason=reason)
+            self._tell_test()
+        finally:
+            self.narrator.say(cure)
+            heal()
+        with self.narrator.check("everything passes again"):
+            self._sync_and_test()
+            self._until_tested(dict.fromkeys(_STEPS, "Passed"))
+            self.until_ready("PostgresRole", ROLE)
+
+    # -- what it is about ----------------------------------------------------------------------------------------
+
+    @property
+    def _database(self) -> Database:
+        return self.stage.database(ROLE)
+
+    @property
+    def _role(self) -> Object:
+        return self.stage.objects.get("pgr", ROLE)
+
+    def _declared(self, kind: str, name: str) -> Manifest:
+        return self.stage.example.find(kind, name)
+
+    def _apply_file(self, path: str) -> None:
+        """Apply a manifest that is not among those of the example's directory itself.
+
+        Raises:
+            SandboxError: the API server refuses it.
+        """
+        printed = self.stage.kubectl.run("apply", f"--filename={EXAMPLES / self.example / path}")
+        self.narrator.command(f"kubectl apply -f examples/{self.example}/{path}", printed)
+
+    def _mounted(self) -> MountedSecret:
+        """The published login, as Elementum's pod would see it."""
+        return MountedSecret(self.stage.directory / SECRET, lambda: self.stage.objects.secret(SECRET))
+
+    def _described(self) -> dict[str, dict[str, Any]]:
+        """What the ConfigMap says of the exposed tables, by name."""
+        text = self.stage.objects.get("configmap", TABLES)["data"]["tables.json"]
+        return {table["name"]: table for table in json.loads(text)["tables"]}
+
+    # -- rotation ------------------------------------------------------------------------------------------------
+
+    def _rotate(self) -> None:
+        setting = f"lakebase.dev/rotate={datetime.now(UTC).isoformat(timespec='milliseconds')}"
+        self.kubectl("annotate", "pgr", ROLE, "--overwrite", setting)
+
+    def _until_rotated(self) -> None:
+        wanted = self._role["metadata"]["annotations"]["lakebase.dev/rotate"]
+
+        def look() -> Observation:
+            handled = self._role["status"]["password"].get("handledRotation")
+            return Observation(handled == wanted, f"status.password.handledRotation is {handled}")
+
+        self.narrator.wait("the rotation is carried out", look)
+
+    def _until_used(self, client: ReconnectingClient, user: str) -> None:
+        """Wait for the next two logins of the client as `user`, or an error of it."""
+        seen = len(client.users)
+
+        def look() -> Observation:
+            new = client.users[seen:]
+            if client.errors:
+                raise UnexpectedError(expected="no error", seen=client.errors[0])
+            return Observation(new.count(user) >= 2, f"since then it has been {', '.join(new) or 'nobody'}")
+
+        self.narrator.wait(f"the client has logged in as {user}", look)
+
+    # -- the connection test -------------------------------------------------------------------------------------
+
+    def _sync_and_test(self) -> None:
+        self.sync_now(ROLE)
+
+    def _until_tested(self, wanted: Mapping[str, str], *, reason: str | None = None) -> None:
+        """Wait until the last connection test has these results by step, and the reason in each of these steps.
+
+        Raises:
+            UnexpectedError: it does not in time.
+        """
+
+        def look() -> Observation:
+            test = {one["step"]: one for one in self._role["status"].get("test", ())}
+            holds = all(
+                step in test and test[step]["result"] == result and reason in {None, test[step]["reason"]}
+                for step, result in wanted.items()
+            )
+            return Observation(holds, _test_lines(test.values()))
+
+        expected = ", ".join(f"{step} {result}" for step, result in wanted.items())
+        self.narrator.wait(f"status.test says {expected}{f' ({reason})' if reason else ''}", look)
+
+    def _tell_test(self) -> None:
+        """Show what a person reads."""
+        listing = self.stage.kubectl.run(
+            "get", "pgr", ROLE, f"--namespace={self.stage.namespace}", "--output=yaml"
+        )
+        status = yaml.safe_load(listing)["status"]
+        self.narrator.command(
+            f"kubectl get pgr {ROLE} -n {self.stage.namespace} -o yaml   # status.test",
+            _test_lines(status.get("test", ())),
+        )
+
+
+def _test_lines(entries: Iterable[Mapping[str, Any]]) -> str:
+    """The steps of a connection test, one a line."""
+    lines = [
+        f"{one['step']}: {one['result']} {one['reason']}: {one.get('message', '')}".rstrip(": ")
+        for one in entries
+    ]
+    return "\n".join(lines) or "no test yet"
+
+
+def _expect(expected: object, seen: object) -> None:
+    if seen != expected:
+        raise UnexpectedError(expected=str(expected), seen=str(seen))
+
+
+def _holds(check: Callable[[], None]) -> Observation:
+    """Whether a check passes by now."""
+    try:
+        check()
+    except UnexpectedError as error:
+        return Observation(False, error.seen)
+    return Observation(True, "")

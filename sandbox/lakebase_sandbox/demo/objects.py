@@ -1,5 +1,6 @@
 """The custom resources of a namespace, and what their status says."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -32,6 +33,15 @@ class Objects:
     def get(self, kind: str, name: str) -> Object:
         answer: Object = json.loads(self._kubectl.run("get", kind, name, self._namespace, "--output=json"))
         return answer
+
+    def find(self, kind: str, name: str) -> Object | None:
+        """The object; None: there is none."""
+        answer = self._kubectl.run("get", kind, name, self._namespace, "--ignore-not-found", "--output=json")
+        return json.loads(answer) if answer else None
+
+    def secret(self, name: str) -> dict[str, bytes]:
+        """What a Secret holds."""
+        return {key: base64.b64decode(text) for key, text in self.get("secret", name)["data"].items()}
 
     def all(self) -> list[Object]:
         """All objects of these kinds."""

@@ -71,18 +71,25 @@ class Stage:
     def namespace(self) -> str:
         return self.example.namespace
 
-    def database(self, connection: str) -> Database:
-        """The database that a connection of the example leads to.
-
-        Raises:
-            SandboxError: there is none (yet).
-        """
+    def find_database(self, connection: str) -> Database | None:
+        """The database that a connection of the example leads to; None: there is none."""
         port = self.example.find("LakebaseConnection", connection)["spec"]["port"]
         ready = self.sandbox.simulator()
         for name, target in ready.targets.items():
             if target.gateway_port == port:
                 return Database(name, target, self.simulator, ready.ca_file)
-        raise SandboxError(f"the sandbox has no database for the connection {connection}")
+        return None
+
+    def database(self, connection: str) -> Database:
+        """The database that a connection of the example leads to.
+
+        Raises:
+            SandboxError: there is none.
+        """
+        found = self.find_database(connection)
+        if found is None:
+            raise SandboxError(f"the sandbox has no database for the connection {connection}")
+        return found
 
     def apply_example(self) -> str:
         """Apply all manifests; returns what kubectl says.
