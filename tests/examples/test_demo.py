@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from rich.console import Console
 
 from lakebase_sandbox.demo import SCENARIOS
+from lakebase_sandbox.demo.client import MountedSecret, ReconnectingClient
 from lakebase_sandbox.demo.database import (
     APPLICATION,
     Allowed,
@@ -253,6 +255,42 @@ def test_waiting_ends_at_its_deadline_with_what_was_seen_last() -> None:
     with pytest.raises(UnexpectedError, match="it holds within 0 s") as error:
         tell.wait("it holds", lambda: Observation(False, "not yet"), seconds=0)
     assert error.value.seen == "not yet"
+
+
+# -- an application with a mounted Secret ------------------------------------------------------------------------
+
+
+def mounted(directory: Path, versions: list[dict[str, bytes]]) -> MountedSecret:
+    return MountedSecret(directory / "login", iter(versions).__next__)
+
+
+def test_the_files_of_a_secret_are_replaced_all_at_once_and_only_when_the_kubelet_does_it(
+    tmp_path: Path,
+) -> None:
+    versions = [{"username": b"app_1", "old": b""}, {"username": b"app_2"}]
+    secret = mounted(tmp_path, versions)
+    assert secret.text("username") == "app_1"
+    secret.refresh()
+    assert secret.text("username") == "app_2"
+    assert {file.name for file in secret.directory.iterdir()} == {"username"}
+    assert (secret.directory / "username").stat().st_mode & 0o077 == 0
+
+
+def test_a_key_that_a_secret_has_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnexpectedError, match="has the key schema"):
+        mounted(tmp_path, [{}]).text("schema")
+
+
+def test_a_client_that_cannot_log_in_remembers_why(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"postgresql://app@127.0.0.1:{closed.getsockname()[1]}/x?sslmode=require".encode()
+        with ReconnectingClient(mounted(tmp_path, [{"uri": uri}])) as client:
+            narrator()[0].wait(
+                "the client has failed", lambda: Observation(bool(client.errors), "it has not"), seconds=20
+            )
+    assert "refused" in client.errors[0]
+    assert client.users == []
 
 
 # -- the sample data ---------------------------------------------------------------------------------------------

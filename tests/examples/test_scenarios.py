@@ -1,0 +1,36 @@
+"""Each scenario of the demo, told once from an empty machine to its end."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lakebase_operator.api.reasons import Reason
+from lakebase_sandbox.__main__ import main
+from lakebase_sandbox.demo import SCENARIOS
+from lakebase_sandbox.demo.manifests import EXAMPLES
+
+_CODE = re.compile(r"`([A-Z][A-Za-z]+)`")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_check_of_a_scenario_passes(short_tmp: Path, scenario: str) -> None:
+    state = str(short_tmp / f"demo-{scenario}")
+    answer = CliRunner().invoke(main, ["demo", "--state", state, "--scenario", scenario])
+    assert answer.exit_code == 0, answer.output
+    assert re.fullmatch(r"[1-9]\d* passed, 0 failed", answer.stdout.splitlines()[-1])
+
+
+def test_the_default_scenario_is_the_quickstart() -> None:
+    (option,) = (one for one in main.commands["demo"].params if one.name == "scenario")
+    assert option.default == "quickstart"
+
+
+def test_every_reason_that_the_elementum_guide_names_exists() -> None:
+    _, troubleshooting = (EXAMPLES / "elementum" / "README.md").read_text().split("## Troubleshooting")
+    rows = [line.split("|") for line in troubleshooting.splitlines() if line.startswith("| ")]
+    named = {code for row in rows for code in _CODE.findall(row[-2])}
+    assert len(named) > 20
+    assert named <= set(Reason)
