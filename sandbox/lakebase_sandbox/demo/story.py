@@ -18,7 +18,9 @@ from lakebase_sandbox.operator_process import NAMESPACE as OPERATOR_NAMESPACE
 Chapters: TypeAlias = Iterable[tuple[str, Callable[[], None]]]
 """Titles, and what is told under each."""
 
-_SYNC_NOW = "lakebase.dev/sync-now"
+SYNC_NOW = "lakebase.dev/sync-now"
+"""The annotation that asks for a comparison, by each new value."""
+
 _SERVICE_ACCOUNT = f"system:serviceaccount:{OPERATOR_NAMESPACE}:lakebase-operator"
 
 
@@ -128,8 +130,8 @@ class Story(ABC):
         Raises:
             UnexpectedError: it does not end in time.
         """
-        value = datetime.now(UTC).isoformat(timespec="milliseconds")
-        setting = f"{_SYNC_NOW}={value}"
+        value = now()
+        setting = f"{SYNC_NOW}={value}"
         self.stage.kubectl.run(
             "annotate", "lbc", connection, f"--namespace={self.stage.namespace}", "--overwrite", setting
         )
@@ -146,3 +148,8 @@ class Story(ABC):
         found = condition(item, type_)
         if found is not None:
             self.narrator.say(f"{type_}={found['status']} {found['reason']}: {found.get('message', '')}")
+
+
+def now() -> str:
+    """A value that no annotation has had before."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
