@@ -27,6 +27,9 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
             self._answer(401, {"message": "wrong admin token"})
+        elif self.path == "/ports":
+            self._record(body)
+            self._answer(200, {"port": 5544})
         elif body["target"] != "autoscaling":
             self._answer(404, {"message": f"there is no target {body['target']}"})
         else:

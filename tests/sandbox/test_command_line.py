@@ -144,7 +144,7 @@ def test_status_shows_each_component_with_its_process(running: Path) -> None:
     assert "localhost:5433" in result.stdout
 
 
-def test_login_set_and_fault_ask_the_simulator(running: Path) -> None:
+def test_what_happens_to_a_lakebase_is_asked_of_the_simulator(running: Path) -> None:
     command = command_for(running)
     asked = running / "simulator" / "requests.jsonl"
     asked.unlink(missing_ok=True)
@@ -154,15 +154,20 @@ def test_login_set_and_fault_ask_the_simulator(running: Path) -> None:
         command("set", "autoscaling", "STOPPED"),
         command("fault", "autoscaling", "http", "429", "3"),
         command("fault", "--clear"),
+        command("native-login", "autoscaling", "off"),
     ]
+    port = command("port", "instances/elementum-lakebase")
 
+    assert port.stdout == "5544\n"
     assert login.stdout == "a-credential\n"
-    assert [result.exit_code for result in results] == [0, 0, 0]
+    assert [result.exit_code for result in results] == [0, 0, 0, 0]
     assert [json.loads(line) for line in asked.read_text().splitlines()] == [
         ["POST", "/login", {"target": "autoscaling", "user": "alice@example.com"}],
         ["POST", "/state", {"target": "autoscaling", "state": "STOPPED"}],
         ["POST", "/faults", {"target": "autoscaling", "name": "http", "args": ["429", "3"]}],
         ["DELETE", "/faults", {}],
+        ["POST", "/native-login", {"target": "autoscaling", "enabled": False}],
+        ["POST", "/ports", {"resource": "instances/elementum-lakebase"}],
     ]
 
 

@@ -1,5 +1,6 @@
 """What all stories have in common: how they are told, and the steps that recur."""
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class Story(ABC):
         """
         namespace = self.stage.namespace
         printed = self.stage.kubectl.run(*arguments, f"--namespace={namespace}")
-        line = " ".join(["kubectl", *arguments, "-n", namespace])
+        line = shlex.join(["kubectl", *arguments, "-n", namespace])
         self.narrator.command(f"{line}   # {comment}" if comment else line, printed)
         return printed
 
