@@ -1,7 +1,7 @@
 """The story of the Elementum guide: from an empty workspace to a verified connection, and what can go wrong with it."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from lakebase_sandbox.demo.client import MountedSecret, ReconnectingClient
 from lakebase_sandbox.demo.database import APPLICATION, Database, expect_no_login
 from lakebase_sandbox.demo.manifests import EXAMPLES, Manifest, with_spec
 from lakebase_sandbox.demo.narrator import Observation, UnexpectedError
-from lakebase_sandbox.demo.objects import Object, all_ready
+from lakebase_sandbox.demo.objects import Object, all_ready, condition, readiness, summary
 from lakebase_sandbox.demo.story import SYNC_NOW, Chapters, Story, now
 
 ROLE = "elementum"
@@ -110,10 +110,9 @@ class ElementumStory(Story):
             self.narrator.wait(
                 "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=60
             )
-        with self.narrator.check("network, authentication, schema access and tables have passed"):
-            self._until_tested(dict.fromkeys(_STEPS, "Passed"))
-        self._tell_test()
-        self.tell_condition(self._role, "ConnectionTested")
+        with self.narrator.check("Save: network, authentication, schema access and tables have passed"):
+            self._until_passed()
+        self._tell_test(self._role)
         self.kubectl("get", self.kinds)
         self.narrator.say("From here on it is tested every other second, so that nobody has to wait.")
         self.apply(self._login, f"test: {{interval: {_TEST_INTERVAL}}}")
@@ -175,15 +174,14 @@ class ElementumStory(Story):
         self._database.as_application(new)
         with check("a table without a unique key is told, and is no reason to fail"):
             self.sync_now(ROLE)
-            self._until_tested({"Tables": "Warning"}, reason="NoUniqueKey")
-            self.until_ready("PostgresRole", ROLE)
-        self._tell_test()
+            self._until_warned("Tables", "NoUniqueKey")
+        self._tell_test(self._role)
         key = """ALTER TABLE "marketing-data".signups ADD PRIMARY KEY (email, at)"""
         self.narrator.say(f"{APPLICATION}: {key}")
         self._database.as_application(key)
         with check("and is forgotten when it has got one"):
             self.sync_now(ROLE)
-            self._until_tested({"Tables": "Passed"})
+            self._until_passed()
 
     def narrowed(self) -> None:
         check = self.narrator.check
@@ -220,7 +218,7 @@ class ElementumStory(Story):
             _expect([], client.errors)
             _expect({before, after}, set(client.users))
         with check("the connection test has passed with the new login, too"):
-            self._until_tested(dict.fromkeys(_STEPS, "Passed"))
+            self._until_passed()
 
     def suspended(self) -> None:
         check = self.narrator.check
@@ -233,7 +231,7 @@ class ElementumStory(Story):
             expect_no_login(secret.session, ROLE, because="not permitted to log in")
         self.apply(self._login, "suspend: false")
         with check("afterwards the same login works again, with what it held"):
-            self.until_ready("PostgresRole", ROLE)
+            self._until_passed()
             with secret.session() as elementum:
                 elementum.may(_READ_CAMPAIGNS)
 
@@ -242,7 +240,7 @@ class ElementumStory(Story):
     def instance_stopped(self) -> None:
         target, simulator = self._database.name, self.stage.simulator
         self._trouble(
-            "Network",
+            "Unknown",
             "InstanceStopped",
             cause=f"Somebody stops {INSTANCE}.",
             inject=lambda: simulator.set_state(target, "STOPPED"),
@@ -253,7 +251,7 @@ class ElementumStory(Story):
     def port_closed(self) -> None:
         target, simulator = self._database.name, self.stage.simulator
         self._trouble(
-            "Network",
+            "False",
             "PortClosed",
             cause="The endpoint refuses connections.",
             inject=lambda: simulator.add_fault(target, "refuse"),
@@ -264,7 +262,7 @@ class ElementumStory(Story):
     def password_wrong(self) -> None:
         login = self._role["status"]["password"]["login"]
         self._trouble(
-            "Authentication",
+            "False",
             "PasswordRejected",
             cause=f"Somebody gives {login} another password, by hand.",
             inject=lambda: self._database.replace_password(login, "Changed-by-hand-1"),
@@ -285,7 +283,7 @@ class ElementumStory(Story):
             self.kubectl("annotate", "lbi", INSTANCE, "--overwrite", f"{SYNC_NOW}={now()}")
 
         self._trouble(
-            "Authentication",
+            "False",
             "NativeLoginDisabled",
             cause="Somebody switches native login off.",
             inject=switch_off,
@@ -296,7 +294,7 @@ class ElementumStory(Story):
     def data_schema(self) -> None:
         wrong = with_spec(self._login, platformSchema={"name": "marketing-data"})
         self._trouble(
-            "Schema",
+            "False",
             "PlatformSchemaIsDataSchema",
             cause="The most common cause of tables that are not visible.",
             inject=lambda: self.apply(wrong, "platformSchema: {name: marketing-data}"),
@@ -308,7 +306,7 @@ class ElementumStory(Story):
         declared = self._declared("AccessGrant", GRANT)
         schema_only = with_spec(declared, access="Read", objects=[{"schemas": {"names": ["marketing-data"]}}])
         self._trouble(
-            "Tables",
+            "False",
             "NoReadableTables",
             cause="The role may use the schema, and that is all.",
             inject=lambda: self.apply(schema_only, "objects: schemas instead of tables"),
@@ -323,7 +321,7 @@ class ElementumStory(Story):
 
     def _trouble(
         self,
-        step: str,
+        status: str,
         reason: str,
         *,
         cause: str,
@@ -331,19 +329,30 @@ class ElementumStory(Story):
         cure: str,
         heal: Callable[[], None],
     ) -> None:
-        """Let something go wrong, read off the status what it is, and put it right."""
+        """Let something go wrong, read off the PostgresRole what it is, and have it put right.
+
+        Parameters:
+            status, reason: what the condition ConnectionTested then has.
+        """
         self.narrator.say(cause)
         try:
-            inject()
-            with self.narrator.check(f"status.test says it: {step} has failed, {reason}"):
-                self._until_tested({step: "Failed"}, reason=reason)
-            self._tell_test()
+            # Watched, since what the operator repairs by itself may be over before one looks again.
+            with self.stage.objects.watch("pgr", ROLE) as versions:
+                inject()
+                with self.narrator.check(f"the PostgresRole says why: ConnectionTested={status} {reason}"):
+                    self.narrator.wait(
+                        f"ConnectionTested={status} {reason}",
+                        lambda: Observation(
+                            any(_is_tested(one, status, reason) for one in versions), _tested(versions[-1])
+                        ),
+                    )
+            told = next((one for one in versions if _is_tested(one, status, reason)), versions[-1])
+            self._tell_test(told)
         finally:
             self.narrator.say(cure)
             heal()
         with self.narrator.check("everything passes again"):
-            self._until_tested(dict.fromkeys(_STEPS, "Passed"))
-            self.until_ready("PostgresRole", ROLE)
+            self._until_passed()
 
     # -- what it is about ----------------------------------------------------------------------------------------
 
@@ -409,43 +418,59 @@ class ElementumStory(Story):
 
     # -- the connection test -------------------------------------------------------------------------------------
 
-    def _until_tested(self, wanted: Mapping[str, str], *, reason: str | None = None) -> None:
-        """Wait until the last connection test has these results by step, and the reason in each of these steps.
+    def _until_passed(self) -> None:
+        """Wait until all steps of the connection test have passed, and the role is ready.
 
         Raises:
-            UnexpectedError: it does not in time.
+            UnexpectedError: they have not in time.
         """
 
         def look() -> Observation:
-            test = {one["step"]: one for one in self._role["status"].get("test", ())}
-            holds = all(
-                step in test and test[step]["result"] == result and reason in {None, test[step]["reason"]}
-                for step, result in wanted.items()
-            )
-            return Observation(holds, _test_lines(test.values()))
+            role = self._role
+            results = {one["step"]: one["result"] for one in role["status"].get("test", ())}
+            passed = results == dict.fromkeys(_STEPS, "Passed") and _is_tested(role, "True")
+            return Observation(passed and readiness(role).holds, f"{summary(role)}\n{_tested(role)}")
 
-        expected = ", ".join(f"{step} {result}" for step, result in wanted.items())
-        self.narrator.wait(f"status.test says {expected}{f' ({reason})' if reason else ''}", look)
+        self.narrator.wait(f"{', '.join(_STEPS)} have passed", look, seconds=60)
 
-    def _tell_test(self) -> None:
+    def _until_warned(self, step: str, reason: str) -> None:
+        """Wait until a step of the connection test has a warning.
+
+        Raises:
+            UnexpectedError: it has none in time.
+        """
+
+        def look() -> Observation:
+            role = self._role
+            warnings = {
+                (one["step"], one["reason"]) for one in role["status"]["test"] if one["result"] == "Warning"
+            }
+            return Observation((step, reason) in warnings and readiness(role).holds, _tested(role))
+
+        self.narrator.wait(f"{step} has the warning {reason}", look)
+
+    def _tell_test(self, role: Object) -> None:
         """Show what a person reads."""
-        listing = self.stage.kubectl.run(
-            "get", "pgr", ROLE, f"--namespace={self.stage.namespace}", "--output=yaml"
-        )
-        status = yaml.safe_load(listing)["status"]
-        self.narrator.command(
-            f"kubectl get pgr {ROLE} -n {self.stage.namespace} -o yaml   # status.test",
-            _test_lines(status.get("test", ())),
-        )
+        self.narrator.command(f"kubectl get pgr {ROLE} -n {self.stage.namespace} -o yaml", _tested(role))
 
 
-def _test_lines(entries: Iterable[Mapping[str, Any]]) -> str:
-    """The steps of a connection test, one a line."""
-    lines = [
-        f"{one['step']}: {one['result']} {one['reason']}: {one.get('message', '')}".rstrip(": ")
-        for one in entries
-    ]
-    return "\n".join(lines) or "no test yet"
+def _is_tested(role: Object, status: str, reason: str | None = None) -> bool:
+    found = condition(role, "ConnectionTested")
+    return found is not None and found["status"] == status and reason in {None, found["reason"]}
+
+
+def _tested(role: Object) -> str:
+    """What the status says of the connection test, as YAML, without the times."""
+    found = condition(role, "ConnectionTested")
+    shown = {
+        "test": [_without(one, "at") for one in role["status"].get("test", ())],
+        "conditions": [_without(found, "lastTransitionTime", "observedGeneration")] if found else [],
+    }
+    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _without(entry: Mapping[str, Any], *fields: str) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name not in fields and value != ""}
 
 
 def _expect(expected: object, seen: object) -> None:

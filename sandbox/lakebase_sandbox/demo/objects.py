@@ -2,10 +2,12 @@
 
 import base64
 import json
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, Any, TypeAlias
 
-from lakebase_sandbox.demo.narrator import Observation
+from lakebase_sandbox.demo.narrator import Observation, UnexpectedError
 from lakebase_sandbox.tools.kubectl import Kubectl
 
 Object: TypeAlias = Mapping[str, Any]
@@ -39,6 +41,30 @@ class Objects:
         answer = self._kubectl.run("get", kind, name, self._namespace, "--ignore-not-found", "--output=json")
         return json.loads(answer) if answer else None
 
+    @contextmanager
+    def watch(self, kind: str, name: str) -> Iterator[list[Object]]:
+        """All versions of an object from now on, in a list that grows: none is missed, however short it lasts.
+
+        Raises:
+            UnexpectedError: there is no such object.
+        """
+        process = self._kubectl.start("get", kind, name, self._namespace, "--watch", "--output=json")
+        output = process.stdout
+        assert output is not None
+        try:
+            versions = [_read_object(output)]
+            reader = threading.Thread(target=_read_objects, args=(output, versions), name=f"watch {name}")
+            reader.start()
+            try:
+                yield versions
+            finally:
+                process.terminate()
+                reader.join()
+        finally:
+            process.terminate()
+            process.wait()
+            output.close()
+
     def secret(self, name: str) -> dict[str, bytes]:
         """What a Secret holds."""
         return {key: base64.b64decode(text) for key, text in self.get("secret", name)["data"].items()}
@@ -48,6 +74,27 @@ class Objects:
         listed = json.loads(self._kubectl.run("get", self._kinds, self._namespace, "--output=json"))
         items: list[Object] = listed["items"]
         return items
+
+
+def _read_objects(output: IO[str], versions: list[Object]) -> None:
+    with suppress(UnexpectedError):
+        while True:
+            versions.append(_read_object(output))
+
+
+def _read_object(output: IO[str]) -> Object:
+    """The next object that kubectl prints.
+
+    Raises:
+        UnexpectedError: it has ended.
+    """
+    lines: list[str] = []
+    for line in output:
+        lines.append(line)
+        if line == "}\n":  # what belongs to an object is indented
+            answer: Object = json.loads("".join(lines))
+            return answer
+    raise UnexpectedError(expected="an object", seen="kubectl get --watch has ended")
 
 
 def condition(item: Object, type_: str) -> Object | None:

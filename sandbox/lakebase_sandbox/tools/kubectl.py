@@ -45,3 +45,9 @@ class Kubectl:
         except subprocess.CalledProcessError as error:
             raise SandboxError(f"kubectl {arguments[0]}: {error.stderr.strip()}") from error
         return answer.stdout
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Run it beside us, for what it goes on printing. Whoever asks for this ends it."""
+        return subprocess.Popen(
+            [*self._command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
