@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from lakebase_sandbox.demo import SCENARIOS
+from lakebase_sandbox.demo import SCENARIOS, connection_test
 from lakebase_sandbox.demo.client import MountedSecret, ReconnectingClient
 from lakebase_sandbox.demo.database import (
     APPLICATION,
@@ -181,6 +181,55 @@ def test_all_are_ready_only_when_all_are_there() -> None:
     many = all_ready([grant(status="False")] * 9, count=9)
     assert not many.holds
     assert many.seen.endswith("and 5 more")
+
+
+# -- what a status says of the connection test ---------------------------------------------------------------------
+
+
+def a_role(status: str, reason: str, *results: tuple[str, str], ready: str = "True") -> dict[str, Any]:
+    """A PostgresRole whose steps have these results and reasons, in their order."""
+    role = grant(status=ready)
+    role["status"]["conditions"].append({"type": "ConnectionTested", "status": status, "reason": reason})
+    role["status"]["test"] = [
+        {"step": step, "result": result, "reason": why}
+        for step, (result, why) in zip(connection_test.STEPS, results, strict=False)
+    ]
+    return role
+
+
+PASSED = ("Passed", "ConnectionTestPassed")
+SKIPPED = ("Skipped", "NotTried")
+REJECTED = ("Failed", "PasswordRejected")
+
+
+def test_a_connection_test_has_passed_when_all_its_steps_have_and_the_role_is_ready() -> None:
+    assert connection_test.passed(a_role("True", "ConnectionTestPassed", *[PASSED] * 4)).holds
+    assert not connection_test.passed(a_role("True", "ConnectionTestPassed", *[PASSED] * 3)).holds
+    assert not connection_test.passed(a_role("Unknown", "InstanceStopped", *[PASSED] * 4)).holds
+    assert not connection_test.passed(a_role("True", "", *[PASSED] * 4, ready="False")).holds
+    assert not connection_test.passed(grant()).holds
+
+
+def test_a_failure_counts_with_its_step_and_its_reason_only() -> None:
+    role = a_role("False", "PasswordRejected", PASSED, REJECTED, SKIPPED, SKIPPED)
+    assert connection_test.failed(role, "Authentication", "PasswordRejected")
+    assert not connection_test.failed(role, "Network", "PasswordRejected")
+    assert not connection_test.failed(role, "Authentication", "RoleMissing")
+    assert not connection_test.failed(role, None, "PasswordRejected")
+    assert connection_test.told(role).splitlines()[1] == "Authentication: Failed PasswordRejected"
+
+
+def test_a_test_that_could_not_be_made_is_told_beside_the_last_one() -> None:
+    role = a_role("Unknown", "InstanceStopped", *[PASSED] * 4)
+    assert connection_test.failed(role, None, "InstanceStopped")
+    assert connection_test.told(role).splitlines()[-1] == "ConnectionTested: Unknown InstanceStopped"
+
+
+def test_a_warning_lets_the_role_be_ready() -> None:
+    role = a_role("True", "ConnectionTestPassed", PASSED, PASSED, PASSED, ("Warning", "NoUniqueKey"))
+    assert connection_test.warned(role, "Tables", "NoUniqueKey").holds
+    assert not connection_test.warned(role, "Tables", "SchemaEmpty").holds
+    assert not connection_test.passed(role).holds
 
 
 # -- what a statement shows --------------------------------------------------------------------------------------

@@ -1,17 +1,16 @@
 """The story of the Elementum guide: from an empty workspace to a verified connection, and what can go wrong with it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from lakebase_sandbox.demo import connection_test
 from lakebase_sandbox.demo.client import MountedSecret, ReconnectingClient
 from lakebase_sandbox.demo.database import APPLICATION, Database, expect_no_login
 from lakebase_sandbox.demo.manifests import EXAMPLES, Manifest, with_spec
 from lakebase_sandbox.demo.narrator import Observation, UnexpectedError
-from lakebase_sandbox.demo.objects import Object, all_ready, condition, readiness, summary
+from lakebase_sandbox.demo.objects import Object, all_ready
 from lakebase_sandbox.demo.story import SYNC_NOW, Chapters, Story, now
 
 ROLE = "elementum"
@@ -24,7 +23,6 @@ PLATFORM_SCHEMA = "elementum_platform"
 
 _ROTATE = "lakebase.dev/rotate"
 _TEST_INTERVAL = "2s"
-_STEPS = ("Network", "Authentication", "Schema", "Tables")
 
 _NEW_CAMPAIGN = (
     """INSERT INTO "marketing-data".campaigns (name, channel, budget) VALUES ('Winter', 'mail', 900)"""
@@ -174,7 +172,10 @@ class ElementumStory(Story):
         self._database.as_application(new)
         with check("a table without a unique key is told, and is no reason to fail"):
             self.sync_now(ROLE)
-            self._until_warned("Tables", "NoUniqueKey")
+            self.narrator.wait(
+                "Tables has the warning NoUniqueKey",
+                lambda: connection_test.warned(self._role, "Tables", "NoUniqueKey"),
+            )
         self._tell_test(self._role)
         key = """ALTER TABLE "marketing-data".signups ADD PRIMARY KEY (email, at)"""
         self.narrator.say(f"{APPLICATION}: {key}")
@@ -240,7 +241,7 @@ class ElementumStory(Story):
     def instance_stopped(self) -> None:
         target, simulator = self._database.name, self.stage.simulator
         self._trouble(
-            "Unknown",
+            None,
             "InstanceStopped",
             cause=f"Somebody stops {INSTANCE}.",
             inject=lambda: simulator.set_state(target, "STOPPED"),
@@ -251,7 +252,7 @@ class ElementumStory(Story):
     def port_closed(self) -> None:
         target, simulator = self._database.name, self.stage.simulator
         self._trouble(
-            "False",
+            "Network",
             "PortClosed",
             cause="The endpoint refuses connections.",
             inject=lambda: simulator.add_fault(target, "refuse"),
@@ -262,7 +263,7 @@ class ElementumStory(Story):
     def password_wrong(self) -> None:
         login = self._role["status"]["password"]["login"]
         self._trouble(
-            "False",
+            "Authentication",
             "PasswordRejected",
             cause=f"Somebody gives {login} another password, by hand.",
             inject=lambda: self._database.replace_password(login, "Changed-by-hand-1"),
@@ -283,7 +284,7 @@ class ElementumStory(Story):
             self.kubectl("annotate", "lbi", INSTANCE, "--overwrite", f"{SYNC_NOW}={now()}")
 
         self._trouble(
-            "False",
+            "Authentication",
             "NativeLoginDisabled",
             cause="Somebody switches native login off.",
             inject=switch_off,
@@ -294,19 +295,21 @@ class ElementumStory(Story):
     def data_schema(self) -> None:
         wrong = with_spec(self._login, platformSchema={"name": "marketing-data"})
         self._trouble(
-            "False",
+            "Schema",
             "PlatformSchemaIsDataSchema",
             cause="The most common cause of tables that are not visible.",
             inject=lambda: self.apply(wrong, "platformSchema: {name: marketing-data}"),
             cure="A schema of its own is declared again.",
             heal=lambda: self.apply(self._login, f"platformSchema: {{name: {PLATFORM_SCHEMA}}}"),
         )
+        with self.narrator.check("the schema with the data still belongs to its application"):
+            self._database.as_application("""CREATE TABLE "marketing-data".still_ours (id int PRIMARY KEY)""")
 
     def no_permissions(self) -> None:
         declared = self._declared("AccessGrant", GRANT)
         schema_only = with_spec(declared, access="Read", objects=[{"schemas": {"names": ["marketing-data"]}}])
         self._trouble(
-            "False",
+            "Tables",
             "NoReadableTables",
             cause="The role may use the schema, and that is all.",
             inject=lambda: self.apply(schema_only, "objects: schemas instead of tables"),
@@ -321,7 +324,7 @@ class ElementumStory(Story):
 
     def _trouble(
         self,
-        status: str,
+        step: str | None,
         reason: str,
         *,
         cause: str,
@@ -332,22 +335,24 @@ class ElementumStory(Story):
         """Let something go wrong, read off the PostgresRole what it is, and have it put right.
 
         Parameters:
-            status, reason: what the condition ConnectionTested then has.
+            step: the one of the connection test that fails; None: the test cannot be made.
         """
         self.narrator.say(cause)
         try:
             # Watched, since what the operator repairs by itself may be over before one looks again.
             with self.stage.objects.watch("pgr", ROLE) as versions:
                 inject()
-                with self.narrator.check(f"the PostgresRole says why: ConnectionTested={status} {reason}"):
+                with self.narrator.check(f"the connection test says why: {step or 'not made'}, {reason}"):
                     self.narrator.wait(
-                        f"ConnectionTested={status} {reason}",
+                        f"the connection test says {reason}",
                         lambda: Observation(
-                            any(_is_tested(one, status, reason) for one in versions), _tested(versions[-1])
+                            any(connection_test.failed(one, step, reason) for one in versions),
+                            connection_test.told(versions[-1]),
                         ),
+                        seconds=60,
                     )
-            told = next((one for one in versions if _is_tested(one, status, reason)), versions[-1])
-            self._tell_test(told)
+            failed = (one for one in versions if connection_test.failed(one, step, reason))
+            self._tell_test(next(failed, versions[-1]))
         finally:
             self.narrator.say(cure)
             heal()
@@ -424,53 +429,18 @@ class ElementumStory(Story):
         Raises:
             UnexpectedError: they have not in time.
         """
-
-        def look() -> Observation:
-            role = self._role
-            results = {one["step"]: one["result"] for one in role["status"].get("test", ())}
-            passed = results == dict.fromkeys(_STEPS, "Passed") and _is_tested(role, "True")
-            return Observation(passed and readiness(role).holds, f"{summary(role)}\n{_tested(role)}")
-
-        self.narrator.wait(f"{', '.join(_STEPS)} have passed", look, seconds=60)
-
-    def _until_warned(self, step: str, reason: str) -> None:
-        """Wait until a step of the connection test has a warning.
-
-        Raises:
-            UnexpectedError: it has none in time.
-        """
-
-        def look() -> Observation:
-            role = self._role
-            warnings = {
-                (one["step"], one["reason"]) for one in role["status"]["test"] if one["result"] == "Warning"
-            }
-            return Observation((step, reason) in warnings and readiness(role).holds, _tested(role))
-
-        self.narrator.wait(f"{step} has the warning {reason}", look)
+        self.narrator.wait(
+            f"{', '.join(connection_test.STEPS)} have passed",
+            lambda: connection_test.passed(self._role),
+            seconds=60,
+        )
 
     def _tell_test(self, role: Object) -> None:
         """Show what a person reads."""
-        self.narrator.command(f"kubectl get pgr {ROLE} -n {self.stage.namespace} -o yaml", _tested(role))
-
-
-def _is_tested(role: Object, status: str, reason: str | None = None) -> bool:
-    found = condition(role, "ConnectionTested")
-    return found is not None and found["status"] == status and reason in {None, found["reason"]}
-
-
-def _tested(role: Object) -> str:
-    """What the status says of the connection test, as YAML, without the times."""
-    found = condition(role, "ConnectionTested")
-    shown = {
-        "test": [_without(one, "at") for one in role["status"].get("test", ())],
-        "conditions": [_without(found, "lastTransitionTime", "observedGeneration")] if found else [],
-    }
-    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000)
-
-
-def _without(entry: Mapping[str, Any], *fields: str) -> dict[str, Any]:
-    return {name: value for name, value in entry.items() if name not in fields and value != ""}
+        self.narrator.command(
+            f"kubectl get pgr {ROLE} -n {self.stage.namespace} -o yaml   # status.test",
+            connection_test.told(role),
+        )
 
 
 def _expect(expected: object, seen: object) -> None:
