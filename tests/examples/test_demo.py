@@ -212,16 +212,26 @@ def test_a_connection_test_has_passed_when_all_its_steps_have_and_the_role_is_re
 
 def test_a_failure_counts_with_its_step_and_its_reason_only() -> None:
     role = a_role("False", "PasswordRejected", PASSED, REJECTED, SKIPPED, SKIPPED)
-    assert connection_test.failed(role, "Authentication", "PasswordRejected")
-    assert not connection_test.failed(role, "Network", "PasswordRejected")
-    assert not connection_test.failed(role, "Authentication", "RoleMissing")
-    assert not connection_test.failed(role, None, "PasswordRejected")
+    assert connection_test.failed([role], "Authentication", "PasswordRejected").holds
+    assert not connection_test.failed([role], "Network", "PasswordRejected").holds
+    assert not connection_test.failed([role], "Authentication", "RoleMissing").holds
+    assert not connection_test.failed([role], None, "PasswordRejected").holds
     assert connection_test.told(role).splitlines()[1] == "Authentication: Failed PasswordRejected"
+
+
+def test_a_failure_that_is_over_has_been_seen_all_the_same() -> None:
+    versions = [
+        a_role("False", "PasswordRejected", PASSED, REJECTED, SKIPPED, SKIPPED),
+        a_role("True", "ConnectionTestPassed", *[PASSED] * 4),
+    ]
+    assert connection_test.failed(versions, "Authentication", "PasswordRejected").holds
+    assert connection_test.first_failure(versions, "Authentication", "PasswordRejected") is versions[0]
+    assert connection_test.first_failure(versions, "Network", "PortClosed") is None
 
 
 def test_a_test_that_could_not_be_made_is_told_beside_the_last_one() -> None:
     role = a_role("Unknown", "InstanceStopped", *[PASSED] * 4)
-    assert connection_test.failed(role, None, "InstanceStopped")
+    assert connection_test.failed([role], None, "InstanceStopped").holds
     assert connection_test.told(role).splitlines()[-1] == "ConnectionTested: Unknown InstanceStopped"
 
 

@@ -1,6 +1,6 @@
 """What the status of a PostgresRole says of its connection test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lakebase_sandbox.demo.narrator import Observation
@@ -24,15 +24,18 @@ def warned(role: Object, step: str, reason: str) -> Observation:
     return Observation(holds, f"{summary(role)}\n{told(role)}")
 
 
-def failed(role: Object, step: str | None, reason: str) -> bool:
-    """Whether the test has failed.
+def failed(versions: Sequence[Object], step: str | None, reason: str) -> Observation:
+    """Whether the test has failed in this way in one of the versions of a role.
 
     Parameters:
-        step: the one that has; None: it could not be made, so that nothing is known.
+        step: the one that has failed; None: the test could not be made, so that nothing is known.
     """
-    if step is None:
-        return _is(role, "Unknown", reason)
-    return _is(role, "False", reason) and _has(role, step, "Failed", reason)
+    return Observation(first_failure(versions, step, reason) is not None, told(versions[-1]))
+
+
+def first_failure(versions: Sequence[Object], step: str | None, reason: str) -> Object | None:
+    """The first version that says so; None: there is none."""
+    return next((one for one in versions if _has_failed(one, step, reason)), None)
 
 
 def told(role: Object) -> str:
@@ -47,6 +50,12 @@ def told(role: Object) -> str:
 def _entries(role: Object) -> list[Mapping[str, Any]]:
     entries: list[Mapping[str, Any]] = role.get("status", {}).get("test", [])
     return entries
+
+
+def _has_failed(role: Object, step: str | None, reason: str) -> bool:
+    if step is None:
+        return _is(role, "Unknown", reason)
+    return _is(role, "False", reason) and _has(role, step, "Failed", reason)
 
 
 def _is(role: Object, status: str, reason: str | None = None) -> bool:

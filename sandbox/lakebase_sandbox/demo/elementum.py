@@ -35,6 +35,7 @@ _CAMPAIGN_COLUMNS = {
     "active": "boolean",
 }
 _READ_CAMPAIGNS = """SELECT * FROM "marketing-data".campaigns"""
+_READ_SPENDING = """SELECT * FROM "marketing-data".spend_by_channel"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class ElementumStory(Story):
         return (
             ("Elementum connects with what is published", self.connects),
             ("The tables are described", self.described),
-            ("Another preset of the guide: read only", self.narrowed),
+            ("The guide's other presets, in place of the first", self.narrowed),
             ("The password is replaced", self.rotated),
             ("Access is ended at once", self.suspended),
             ("Troubleshooting: the instance is not Available", self.instance_stopped),
@@ -135,7 +136,7 @@ class ElementumStory(Story):
                     _NEW_CAMPAIGN,
                     """UPDATE "marketing-data".campaigns SET budget = 950 WHERE name = 'Winter'""",
                     """DELETE FROM "marketing-data".campaigns WHERE name = 'Winter'""",
-                    """SELECT * FROM "marketing-data".spend_by_channel""",
+                    _READ_SPENDING,
                 )
             with check(
                 "everything else is denied: raw data, other schemas, TRUNCATE, new tables beside the data"
@@ -188,15 +189,25 @@ class ElementumStory(Story):
         check = self.narrator.check
         with self._mounted().session() as elementum:
             self._apply_file("presets/read-only.yaml")
-            with check("the same AccessGrant is Ready with access Read"):
+            with check("Read-Only Access: the open session reads on, and is denied writing"):
                 self.until_ready("AccessGrant", GRANT)
-            with check("the open session reads on, and is denied writing"):
-                elementum.may(_READ_CAMPAIGNS)
+                elementum.may(_READ_CAMPAIGNS, _READ_SPENDING)
                 elementum.may_not(_NEW_CAMPAIGN)
-            self.apply(self._declared("AccessGrant", GRANT), "access: Modify again")
-            with check("the first preset is back"):
+            self._apply_file("presets/specific-tables.yaml")
+            with check("Specific Tables Only: it reads and writes these, and is denied the others"):
                 self.until_ready("AccessGrant", GRANT)
-                elementum.may(_NEW_CAMPAIGN)
+                elementum.may(_READ_CAMPAIGNS, _NEW_CAMPAIGN)
+                elementum.may_not(_READ_SPENDING)
+            with check("the connection test names what is exposed and cannot be read: MissingGrants"):
+                self.narrator.wait(
+                    "Tables says MissingGrants",
+                    lambda: connection_test.failed([self._role], "Tables", "MissingGrants"),
+                )
+            self._tell_test(self._role)
+            self.apply(self._declared("AccessGrant", GRANT), "the first preset again")
+            with check("and passes again with the first preset"):
+                self._until_passed()
+                elementum.may(_READ_SPENDING)
 
     def rotated(self) -> None:
         check = self.narrator.check
@@ -303,7 +314,9 @@ class ElementumStory(Story):
             heal=lambda: self.apply(self._login, f"platformSchema: {{name: {PLATFORM_SCHEMA}}}"),
         )
         with self.narrator.check("the schema with the data still belongs to its application"):
-            self._database.as_application("""CREATE TABLE "marketing-data".still_ours (id int PRIMARY KEY)""")
+            self._database.as_application(
+                """CREATE TABLE "marketing-data".ours (id int); DROP TABLE "marketing-data".ours"""
+            )
 
     def no_permissions(self) -> None:
         declared = self._declared("AccessGrant", GRANT)
@@ -342,17 +355,14 @@ class ElementumStory(Story):
             # Watched, since what the operator repairs by itself may be over before one looks again.
             with self.stage.objects.watch("pgr", ROLE) as versions:
                 inject()
-                with self.narrator.check(f"the connection test says why: {step or 'not made'}, {reason}"):
+                where = f"{step}, {reason}" if step else reason
+                with self.narrator.check(f"the connection test says why: {where}"):
                     self.narrator.wait(
                         f"the connection test says {reason}",
-                        lambda: Observation(
-                            any(connection_test.failed(one, step, reason) for one in versions),
-                            connection_test.told(versions[-1]),
-                        ),
+                        lambda: connection_test.failed(versions, step, reason),
                         seconds=60,
                     )
-            failed = (one for one in versions if connection_test.failed(one, step, reason))
-            self._tell_test(next(failed, versions[-1]))
+            self._tell_test(connection_test.first_failure(versions, step, reason) or versions[-1])
         finally:
             self.narrator.say(cure)
             heal()
