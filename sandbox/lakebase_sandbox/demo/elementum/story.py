@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from lakebase_sandbox.demo import connection_test
-from lakebase_sandbox.demo.client import MountedSecret, ReconnectingClient
-from lakebase_sandbox.demo.database import APPLICATION, Database, expect_no_login
-from lakebase_sandbox.demo.manifests import EXAMPLES, Manifest, with_spec
+from lakebase_sandbox.demo.client import ReconnectingClient
+from lakebase_sandbox.demo.database import APPLICATION, expect_no_login
+from lakebase_sandbox.demo.elementum.steps import (
+    GRANT,
+    INSTANCE,
+    PLATFORM_SCHEMA,
+    ROLE,
+    SECRET,
+    TEST_INTERVAL,
+)
+from lakebase_sandbox.demo.elementum.troubles import ElementumTroubles
+from lakebase_sandbox.demo.manifests import with_spec
 from lakebase_sandbox.demo.narrator import Observation, UnexpectedError
-from lakebase_sandbox.demo.objects import Object, all_ready
-from lakebase_sandbox.demo.story import SYNC_NOW, Chapters, Story, now
+from lakebase_sandbox.demo.objects import all_ready
+from lakebase_sandbox.demo.story import Chapters, now
 
-ROLE = "elementum"
-"""The PostgresRole, the connection, and the role in the database."""
-INSTANCE = "elementum-lakebase"
-GRANT = "elementum-data"
-SECRET = "elementum-login"
-TABLES = "elementum-tables"
-PLATFORM_SCHEMA = "elementum_platform"
-
+_TABLES = "elementum-tables"
 _ROTATE = "lakebase.dev/rotate"
-_TEST_INTERVAL = "2s"
 
 _NEW_CAMPAIGN = (
     """INSERT INTO "marketing-data".campaigns (name, channel, budget) VALUES ('Winter', 'mail', 900)"""
@@ -39,11 +40,8 @@ _READ_SPENDING = """SELECT * FROM "marketing-data".spend_by_channel"""
 
 
 @dataclass(frozen=True, slots=True)
-class ElementumStory(Story):
+class ElementumStory(ElementumTroubles):
     """An instance, its connection, a login with a password, a platform schema, access, and the test of it all."""
-
-    example = "elementum"
-    kinds = "lbi,lbc,pgr,ag"
 
     def beginning(self) -> Chapters:
         return (
@@ -60,12 +58,7 @@ class ElementumStory(Story):
             ("The guide's other presets, in place of the first", self.narrowed),
             ("The password is replaced", self.rotated),
             ("Access is ended at once", self.suspended),
-            ("Troubleshooting: the instance is not Available", self.instance_stopped),
-            ("Troubleshooting: the port is closed", self.port_closed),
-            ("Troubleshooting: the password is not correct", self.password_wrong),
-            ("Troubleshooting: Postgres Native Role Login is off", self.native_login_off),
-            ("Troubleshooting: the data schema was entered as the platform schema", self.data_schema),
-            ("Troubleshooting: tables are not visible", self.no_permissions),
+            *self.troubles(),
             ("Optional: a managed database catalog", self.catalog),
         )
 
@@ -96,7 +89,7 @@ class ElementumStory(Story):
         self.narrator.say(f"host {endpoint['host']}, port {endpoint['port']}, database databricks_postgres")
 
     def sample_data(self) -> None:
-        self._database.load_sample_data()
+        self.database.load_sample_data()
         self.narrator.say(
             f"Schemas marketing-data, research-data, cs-data, owned by {APPLICATION}, not by the operator."
         )
@@ -110,18 +103,18 @@ class ElementumStory(Story):
                 "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=60
             )
         with self.narrator.check("Save: network, authentication, schema access and tables have passed"):
-            self._until_passed()
-        self._tell_test(self._role)
+            self.until_passed()
+        self.tell_test(self.role)
         self.kubectl("get", self.kinds)
         self.narrator.say("From here on it is tested every other second, so that nobody has to wait.")
-        self.apply(self._login, f"test: {{interval: {_TEST_INTERVAL}}}")
+        self.apply(self.login, f"test: {{interval: {TEST_INTERVAL}}}")
         self.until_ready("PostgresRole", ROLE)
 
     # -- what Elementum does with it -----------------------------------------------------------------------------
 
     def connects(self) -> None:
         check = self.narrator.check
-        secret = self._mounted()
+        secret = self.mounted()
         form = ("name", "host", "port", "database", "schema", "username")
         self.narrator.command(
             f"kubectl get secret {SECRET} -n {self.stage.namespace} -o yaml   # decoded, without the password",
@@ -170,30 +163,30 @@ class ElementumStory(Story):
             _expect(_CAMPAIGN_COLUMNS, types)
         new = """CREATE TABLE "marketing-data".signups (email text NOT NULL, at timestamptz NOT NULL)"""
         self.narrator.say(f"{APPLICATION}: {new}")
-        self._database.as_application(new)
+        self.database.as_application(new)
         with check("a table without a unique key is told, and is no reason to fail"):
             self.sync_now(ROLE)
             self.narrator.wait(
                 "Tables has the warning NoUniqueKey",
-                lambda: connection_test.warned(self._role, "Tables", "NoUniqueKey"),
+                lambda: connection_test.warned(self.role, "Tables", "NoUniqueKey"),
             )
-        self._tell_test(self._role)
+        self.tell_test(self.role)
         key = """ALTER TABLE "marketing-data".signups ADD PRIMARY KEY (email, at)"""
         self.narrator.say(f"{APPLICATION}: {key}")
-        self._database.as_application(key)
+        self.database.as_application(key)
         with check("and is forgotten when it has got one"):
             self.sync_now(ROLE)
-            self._until_passed()
+            self.until_passed()
 
     def narrowed(self) -> None:
         check = self.narrator.check
-        with self._mounted().session() as elementum:
-            self._apply_file("presets/read-only.yaml")
+        with self.mounted().session() as elementum:
+            self.apply_file("presets/read-only.yaml")
             with check("Read-Only Access: the open session reads on, and is denied writing"):
                 self.until_ready("AccessGrant", GRANT)
                 elementum.may(_READ_CAMPAIGNS, _READ_SPENDING)
                 elementum.may_not(_NEW_CAMPAIGN)
-            self._apply_file("presets/specific-tables.yaml")
+            self.apply_file("presets/specific-tables.yaml")
             with check("Specific Tables Only: it reads and writes these, and is denied the others"):
                 self.until_ready("AccessGrant", GRANT)
                 elementum.may(_READ_CAMPAIGNS, _NEW_CAMPAIGN)
@@ -201,17 +194,17 @@ class ElementumStory(Story):
             with check("the connection test names what is exposed and cannot be read: MissingGrants"):
                 self.narrator.wait(
                     "Tables says MissingGrants",
-                    lambda: connection_test.failed([self._role], "Tables", "MissingGrants"),
+                    lambda: connection_test.failed([self.role], "Tables", "MissingGrants"),
                 )
-            self._tell_test(self._role)
-            self.apply(self._declared("AccessGrant", GRANT), "the first preset again")
+            self.tell_test(self.role)
+            self.apply(self.manifest("AccessGrant", GRANT), "the first preset again")
             with check("and passes again with the first preset"):
-                self._until_passed()
+                self.until_passed()
                 elementum.may(_READ_SPENDING)
 
     def rotated(self) -> None:
         check = self.narrator.check
-        secret = self._mounted()
+        secret = self.mounted()
         before = secret.text("username")
         with ReconnectingClient(secret) as client:
             self.narrator.say("A client logs in anew for each request, with what is mounted in its pod.")
@@ -230,191 +223,43 @@ class ElementumStory(Story):
             _expect([], client.errors)
             _expect({before, after}, set(client.users))
         with check("the connection test has passed with the new login, too"):
-            self._until_passed()
+            self.until_passed()
 
     def suspended(self) -> None:
         check = self.narrator.check
-        secret = self._mounted()
+        secret = self.mounted()
         with secret.session() as elementum:
-            self.apply(with_spec(self._login, suspend=True), "suspend: true")
+            self.apply(with_spec(self.login, suspend=True), "suspend: true")
             with check("the open session is ended"):
                 self.narrator.wait("the session is over", lambda: _holds(elementum.has_ended))
         with check("nobody can log in any more"):
             expect_no_login(secret.session, ROLE, because="not permitted to log in")
-        self.apply(self._login, "suspend: false")
+        self.apply(self.login, "suspend: false")
         with check("afterwards the same login works again, with what it held"):
-            self._until_passed()
+            self.until_passed()
             with secret.session() as elementum:
                 elementum.may(_READ_CAMPAIGNS)
 
-    # -- the guide's troubleshooting -----------------------------------------------------------------------------
-
-    def instance_stopped(self) -> None:
-        target, simulator = self._database.name, self.stage.simulator
-        self._trouble(
-            None,
-            "InstanceStopped",
-            cause=f"Somebody stops {INSTANCE}.",
-            inject=lambda: simulator.set_state(target, "STOPPED"),
-            cure="It is started again.",
-            heal=lambda: simulator.set_state(target, "STARTING"),
-        )
-
-    def port_closed(self) -> None:
-        target, simulator = self._database.name, self.stage.simulator
-        self._trouble(
-            "Network",
-            "PortClosed",
-            cause="The endpoint refuses connections.",
-            inject=lambda: simulator.add_fault(target, "refuse"),
-            cure="It takes connections again.",
-            heal=lambda: simulator.clear_faults(target),
-        )
-
-    def password_wrong(self) -> None:
-        login = self._role["status"]["password"]["login"]
-        self._trouble(
-            "Authentication",
-            "PasswordRejected",
-            cause=f"Somebody gives {login} another password, by hand.",
-            inject=lambda: self._database.replace_password(login, "Changed-by-hand-1"),
-            cure="The operator sets the published one again, by itself.",
-            heal=lambda: None,
-        )
-
-    def native_login_off(self) -> None:
-        target, simulator = self._database.name, self.stage.simulator
-
-        def switch_off() -> None:
-            # The operator may be about to look, and would put it right before the test has seen it.
-            simulator.add_fault("all", "ignore-native-login", ["1000"])
-            simulator.set_native_login(target, enabled=False)
-
-        def let_it_be_repaired() -> None:
-            simulator.clear_faults()
-            self.kubectl("annotate", "lbi", INSTANCE, "--overwrite", f"{SYNC_NOW}={now()}")
-
-        self._trouble(
-            "Authentication",
-            "NativeLoginDisabled",
-            cause="Somebody switches native login off.",
-            inject=switch_off,
-            cure="The operator switches it on again, as declared, within a minute; here at once.",
-            heal=let_it_be_repaired,
-        )
-
-    def data_schema(self) -> None:
-        wrong = with_spec(self._login, platformSchema={"name": "marketing-data"})
-        self._trouble(
-            "Schema",
-            "PlatformSchemaIsDataSchema",
-            cause="The most common cause of tables that are not visible.",
-            inject=lambda: self.apply(wrong, "platformSchema: {name: marketing-data}"),
-            cure="A schema of its own is declared again.",
-            heal=lambda: self.apply(self._login, f"platformSchema: {{name: {PLATFORM_SCHEMA}}}"),
-        )
-        with self.narrator.check("the schema with the data still belongs to its application"):
-            self._database.as_application(
-                """CREATE TABLE "marketing-data".ours (id int); DROP TABLE "marketing-data".ours"""
-            )
-
-    def no_permissions(self) -> None:
-        declared = self._declared("AccessGrant", GRANT)
-        schema_only = with_spec(declared, access="Read", objects=[{"schemas": {"names": ["marketing-data"]}}])
-        self._trouble(
-            "Tables",
-            "NoReadableTables",
-            cause="The role may use the schema, and that is all.",
-            inject=lambda: self.apply(schema_only, "objects: schemas instead of tables"),
-            cure="The preset is applied again.",
-            heal=lambda: self.apply(declared, "objects: tables and sequences"),
-        )
-
     def catalog(self) -> None:
-        self._apply_file("optional/catalog.yaml")
+        self.apply_file("optional/catalog.yaml")
         with self.narrator.check("the database is registered in Unity Catalog"):
             self.until_ready("DatabaseCatalog", ROLE)
 
-    def _trouble(
-        self,
-        step: str | None,
-        reason: str,
-        *,
-        cause: str,
-        inject: Callable[[], None],
-        cure: str,
-        heal: Callable[[], None],
-    ) -> None:
-        """Let something go wrong, read off the PostgresRole what it is, and have it put right.
-
-        Parameters:
-            step: the one of the connection test that fails; None: the test cannot be made.
-        """
-        self.narrator.say(cause)
-        try:
-            # Watched, since what the operator repairs by itself may be over before one looks again.
-            with self.stage.objects.watch("pgr", ROLE) as versions:
-                inject()
-                where = f"{step}, {reason}" if step else reason
-                with self.narrator.check(f"the connection test says why: {where}"):
-                    self.narrator.wait(
-                        f"the connection test says {reason}",
-                        lambda: connection_test.failed(versions, step, reason),
-                        seconds=60,
-                    )
-            self._tell_test(connection_test.first_failure(versions, step, reason) or versions[-1])
-        finally:
-            self.narrator.say(cure)
-            heal()
-        with self.narrator.check("everything passes again"):
-            self._until_passed()
-
-    # -- what it is about ----------------------------------------------------------------------------------------
-
-    @property
-    def _database(self) -> Database:
-        return self.stage.database(ROLE)
-
-    @property
-    def _role(self) -> Object:
-        return self.stage.objects.get("pgr", ROLE)
-
-    @property
-    def _login(self) -> Manifest:
-        """The PostgresRole as declared, but tested more often."""
-        return with_spec(self._declared("PostgresRole", ROLE), test={"interval": _TEST_INTERVAL})
-
-    def _declared(self, kind: str, name: str) -> Manifest:
-        return self.stage.example.find(kind, name)
-
-    def _apply_file(self, path: str) -> None:
-        """Apply a manifest that is not among those of the example's directory itself.
-
-        Raises:
-            SandboxError: the API server refuses it.
-        """
-        printed = self.stage.kubectl.run("apply", f"--filename={EXAMPLES / self.example / path}")
-        self.narrator.command(f"kubectl apply -f examples/{self.example}/{path}", printed)
-
-    def _mounted(self) -> MountedSecret:
-        """The published login, as Elementum's pod would see it."""
-        return MountedSecret(self.stage.directory / SECRET, lambda: self.stage.objects.secret(SECRET))
+    # -- looking and waiting --------------------------------------------------------------------------------------
 
     def _described(self) -> dict[str, dict[str, Any]]:
         """What the ConfigMap says of the exposed tables, by name."""
-        text = self.stage.objects.get("configmap", TABLES)["data"]["tables.json"]
+        text = self.stage.objects.get("configmap", _TABLES)["data"]["tables.json"]
         return {table["name"]: table for table in json.loads(text)["tables"]}
-
-    # -- rotation ------------------------------------------------------------------------------------------------
 
     def _rotate(self) -> None:
         self.kubectl("annotate", "pgr", ROLE, "--overwrite", f"{_ROTATE}={now()}")
 
     def _until_rotated(self) -> None:
-        wanted = self._role["metadata"]["annotations"][_ROTATE]
+        wanted = self.role["metadata"]["annotations"][_ROTATE]
 
         def look() -> Observation:
-            handled = self._role["status"]["password"].get("handledRotation")
+            handled = self.role["status"]["password"].get("handledRotation")
             return Observation(handled == wanted, f"status.password.handledRotation is {handled}")
 
         self.narrator.wait("the rotation is carried out", look)
@@ -430,27 +275,6 @@ class ElementumStory(Story):
             return Observation(new.count(user) >= 2, f"since then it has been {', '.join(new) or 'nobody'}")
 
         self.narrator.wait(f"the client has logged in as {user}", look)
-
-    # -- the connection test -------------------------------------------------------------------------------------
-
-    def _until_passed(self) -> None:
-        """Wait until all steps of the connection test have passed, and the role is ready.
-
-        Raises:
-            UnexpectedError: they have not in time.
-        """
-        self.narrator.wait(
-            f"{', '.join(connection_test.STEPS)} have passed",
-            lambda: connection_test.passed(self._role),
-            seconds=60,
-        )
-
-    def _tell_test(self, role: Object) -> None:
-        """Show what a person reads."""
-        self.narrator.command(
-            f"kubectl get pgr {ROLE} -n {self.stage.namespace} -o yaml   # status.test",
-            connection_test.told(role),
-        )
 
 
 def _expect(expected: object, seen: object) -> None:
