@@ -203,7 +203,7 @@ async def test_a_token_in_the_place_of_a_password_is_told_as_what_it_is(door: Do
 async def test_an_address_that_is_not_let_in_is_told_from_a_bad_credential(door: Door) -> None:
     door.doorman.refusal = Refusal("This IP address 203.0.113.7 is not allowed to connect to this endpoint.")
     error = await failing(door.address(), native("app"), "postgres")
-    assert (type(error), error.reason) == (TransientError, Reason.NETWORK_BLOCKED)
+    assert (type(error), error.reason) == (InvalidError, Reason.ADDRESS_BLOCKED)
     assert "203.0.113.7" in error.message
 
 
