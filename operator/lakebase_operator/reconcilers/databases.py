@@ -144,7 +144,7 @@ class Databases:
             self._conclude_grants(declared, tallies, failures)
             if exposing is not None:
                 await exposing.show(failures)
-            conclude_roles(roles, names, failures, context.report, narrow=narrow)
+            conclude_roles(roles, names, failures, context.report, logins=not narrow)
             await self._drop_roles(home, found, roles)
             if not self.dry:
                 self._let_broken_go(declared, failures)

@@ -14,7 +14,7 @@ def conclude_roles(
     failures: Mapping[str, LakebaseError],
     report: Report,
     *,
-    narrow: bool = False,
+    logins: bool = True,
 ) -> None:
     """Say how it stands with all roles that are declared, after all databases.
 
@@ -28,13 +28,13 @@ def conclude_roles(
         Databases that could not be worked on.
     report
         Where it is said.
-    narrow
-        Logins and exposed tables were not looked at: what was said of these roles stays.
+    logins
+        Whether logins and exposed tables were looked at. If not, what was said of roles that have them stays.
     """
     for name, tally in roles.tallies.items():
         if tally.role.spec.owns:
             _tell_owned(tally, databases, failures, report)
-        if not (narrow and (name in roles.logins or tally.role.spec.exposes)):
+        if logins or not (name in roles.logins or tally.role.spec.exposes):
             conclude_role(tally, report)
 
 
