@@ -1,12 +1,11 @@
 """One look at a LakebaseInstance: follow what is under way, compare, ask for the next change, say so. It never waits."""
 
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from lakebase_operator.api import LakebaseInstance
-from lakebase_operator.api.base import ANNOTATION_ABANDON
 from lakebase_operator.api.durations import seconds
 from lakebase_operator.api.lakebase_instance import (
     BranchGrants,
@@ -28,128 +27,90 @@ from lakebase_operator.domain.lakebase_instance import (
     Wanted,
 )
 from lakebase_operator.engine.catalog import key_of
-from lakebase_operator.engine.keys import ObjectKey
 from lakebase_operator.engine.relations import connections_of
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.databricks import LakebaseApi
 from lakebase_operator.reconcilers import instance as instances
 from lakebase_operator.reconcilers.instance_description import describe, loose_branches, some
 from lakebase_operator.reconcilers.instance_ref import native_logins
-from lakebase_operator.reconcilers.leaving import let_go
-from lakebase_operator.reconcilers.report import Report
-from lakebase_operator.reconcilers.services import Services
-from lakebase_operator.reconcilers.timing import Pauses, jittered, observed
+from lakebase_operator.reconcilers.object_look import (
+    LONGEST_PAUSE,
+    SLOW_RETRY,
+    ObjectLook,
+    ObjectLooks,
+    ObjectMemory,
+)
+from lakebase_operator.reconcilers.timing import Pauses, jittered
 from lakebase_operator.reconcilers.view import is_abandoned, is_deleting, is_finalized
-from lakebase_operator.reconcilers.workspaces import Workspaces, read_secrets
-from lakebase_operator.reconcilers.writing import add_finalizers, write
+from lakebase_operator.reconcilers.writing import add_finalizers
 
-T = TypeVar("T")
-
-LONGEST_PAUSE = 15.0
-"""Seconds between two looks at something that is changing."""
-SLOW_RETRY = 60.0
-"""Seconds between two looks at something that a person must change."""
 MAX_REQUEST_IDS = 10
 
 _OFF = (InstanceState.STOPPED, InstanceState.DISABLED)
 _VERBS = {CreateStep: "Create", UpdateStep: "Update", DeleteStep: "Delete"}
 
 
-@dataclass(slots=True)
-class Memory:
-    """What is remembered of an instance between two looks. Losing it costs a request or two."""
+@dataclass(slots=True, kw_only=True)
+class Memory(ObjectMemory):
+    """What is remembered of an instance."""
 
-    uid: str
-    pauses: Pauses
-    """While something changes."""
     repeats: Pauses
     """Before the same change is asked for again."""
     asked: UpdateStep | None = None
     ask_again_at: float = 0.0
     may_manage: bool = False
-    secrets: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
-    """The last that were read: a namespace that is deleted may lose its Secret before its instance."""
 
 
-class LakebaseInstanceReconciler:
-    """Looks at LakebaseInstances, any number side by side."""
+class LakebaseInstanceReconciler(ObjectLooks[LakebaseInstance, Memory]):
+    """Looks at LakebaseInstances."""
 
-    def __init__(self, services: Services, workspaces: Workspaces) -> None:
-        self._services = services
-        self._workspaces = workspaces
-        self._memories: dict[ObjectKey, Memory] = {}
+    def _new_memory(self, uid: str) -> Memory:
+        settings = self._services.settings
+        base = settings.retry_base_seconds
+        return Memory(
+            uid=uid, pauses=Pauses(base, LONGEST_PAUSE), repeats=Pauses(base, settings.retry_cap_seconds)
+        )
 
-    async def reconcile(self, instance: LakebaseInstance) -> Outcome:
-        """Look at one that exists.
-
-        Raises
-        ------
-        LakebaseError
-            What could not be said in its status.
-        """
-        return await Look(self._services, self._workspaces, instance, self._memory(instance)).run()
-
-    def forget(self, key: ObjectKey) -> None:
-        """It does not exist any more."""
-        self._memories.pop(key, None)
-
-    def _memory(self, instance: LakebaseInstance) -> Memory:
-        key, uid = key_of(instance), instance.metadata.uid
-        memory = self._memories.get(key)
-        if memory is None or memory.uid != uid:
-            settings = self._services.settings
-            base = settings.retry_base_seconds
-            memory = Memory(uid, Pauses(base, LONGEST_PAUSE), Pauses(base, settings.retry_cap_seconds))
-            self._memories[key] = memory
-        return memory
+    def _new_look(self, subject: LakebaseInstance, memory: Memory) -> "Look":
+        return Look(self._services, self._workspaces, subject, memory)
 
 
-@dataclass(slots=True)
-class Look:
+class Look(ObjectLook[LakebaseInstance, Memory]):
     """One look at one instance."""
 
-    services: Services
-    workspaces: Workspaces
-    instance: LakebaseInstance
-    memory: Memory
-    report: Report = field(default_factory=Report)
-    fields: dict[str, Any] = field(default_factory=dict)
-    """Fields of the status as they are to be; what is not named stays as it was."""
-    goes: bool | None = None
-    """Whether the object may go: True cleaned up, False without, None not yet."""
+    @property
+    def main(self) -> Resource:
+        """The project or instance."""
+        return domain.main_resource(self.subject.spec)
+
+    @property
+    def thing(self) -> str:
+        return str(self.main)
 
     async def run(self) -> Outcome:
         """Look, write the status, and wake the connections that waited."""
         before = _connectable(self._status())
-        try:
-            outcome = await (self._leave() if is_deleting(self.instance) else self._look())
-        except LakebaseError as error:
-            outcome = self._failed(error)
-        self.report.fields(self.instance, self.fields)
-        await write(self.services, self.report)
-        if self.goes is not None:
-            left = None if self.goes else f"Let go without cleaning up. The {self.main} is left as it is."
-            await let_go(self.services, self.instance, left_behind=left)
+        outcome = await super().run()
         if _connectable(self._status()) - before:
-            self.services.wake(connections_of(self.services.catalog, key_of(self.instance)))
+            self.services.wake(connections_of(self.services.catalog, key_of(self.subject)))
         return outcome
 
     async def _look(self) -> Outcome:
         older = self._older_namesake()
         if older is not None:
             self.report.stalled(
-                self.instance,
+                self.subject,
                 Reason.CONFLICTING_DECLARATIONS,
                 f"The LakebaseInstance {older.metadata.namespace}/{older.metadata.name} declares the same {self.main}, and is "
                 "older: it holds. Delete one of them.",
             )
             return Outcome(SLOW_RETRY)
         lakebase = await self._api()
-        if not is_finalized(self.instance):
-            await add_finalizers(self.services, [self.instance])
+        if not is_finalized(self.subject):
+            await add_finalizers(self.services, [self.subject])
         if (outcome := await self._follow(lakebase)) is not None:
             return outcome
-        declared = domain.wanted(self.instance.spec)
+        declared = domain.wanted(self.subject.spec)
         found = await self._observed("observe", lakebase.observe(declared))
         self._claim(found)
         self._refuse(declared, found)
@@ -163,21 +124,15 @@ class Look:
     # -- before anything is asked for ----------------------------------------------------------------------------
 
     async def _api(self) -> LakebaseApi:
-        spec = self.instance.spec
-        secrets = await read_secrets(
-            self.services,
-            self.instance.metadata.namespace,
-            spec.auth,
-            self.memory.secrets,
-            remember=is_deleting(self.instance),
-        )
+        spec = self.subject.spec
+        secrets = await self._secrets(spec.auth)
         return self.workspaces.get(spec.workspace_url, spec.auth, secrets).lakebases()
 
     def _older_namesake(self) -> LakebaseInstance | None:
         """An older object that declares the same Lakebase."""
-        url = self.instance.spec.workspace_url.rstrip("/").casefold()
+        url = self.subject.spec.workspace_url.rstrip("/").casefold()
         for other in self.services.catalog.of_kind(LakebaseInstance):
-            if other.metadata.uid == self.instance.metadata.uid:
+            if other.metadata.uid == self.subject.metadata.uid:
                 return None
             same = domain.main_resource(other.spec) == self.main
             if same and other.spec.workspace_url.rstrip("/").casefold() == url and not is_deleting(other):
@@ -210,7 +165,7 @@ class Look:
             self.fields["startingSince"] = since
             return self._starting(since, f"{self.main} is being made.", [name])
         self.report.waiting(
-            self.instance,
+            self.subject,
             Reason.PROGRESSING,
             f"Databricks carries out: {operation['action'].lower()} {operation['resource']}.",
         )
@@ -242,7 +197,7 @@ class Look:
                 f"The {deleted.resource} is deleted. It can be brought back in Databricks for some days; until it is purged, "
                 "its name cannot be used again.",
             )
-        if there is not None and not self.instance.spec.adopt and self.main.name not in self._made():
+        if there is not None and not self.subject.spec.adopt and self.main.name not in self._made():
             raise InvalidError(
                 Reason.INSTANCE_EXISTS,
                 f"The {self.main} exists already. Set spec.adopt: true to take it over, or name another one.",
@@ -250,7 +205,7 @@ class Look:
         problem = domain.problem(declared, found)
         if problem is not None:
             raise InvalidError(Reason.INVALID_SPEC, problem)
-        if self.instance.spec.create is Create.NEVER:
+        if self.subject.spec.create is Create.NEVER:
             missing = next((one.resource for one in declared if one.resource not in found), None)
             if missing is not None:
                 self._describe(declared, found)
@@ -269,14 +224,9 @@ class Look:
             return Outcome(self.memory.ask_again_at - now)
         if self.main in found:
             await self._check_rights(lakebase)
-        action = _VERBS[type(step)]
-        operation = {
-            "action": action,
-            "resource": step.resource.name,
-            "startTime": self.services.clock.now().astimezone(UTC),
-        }
+        operation = self._operation(_VERBS[type(step)], step.resource.name)
         if isinstance(step, CreateStep):
-            await self._announce(operation)
+            await self._announce(operation, f"Asks Databricks: make {step.resource.name}.")
         if step != self.memory.asked:
             self.memory.repeats.reset()
         self.memory.pauses.reset()
@@ -294,7 +244,7 @@ class Look:
         if made:
             self.fields["startingSince"] = operation["startTime"]
         self.report.waiting(
-            self.instance,
+            self.subject,
             Reason.INSTANCE_STARTING if made else Reason.PROGRESSING,
             f"Asked Databricks: {domain.words(step)}.",
         )
@@ -307,16 +257,6 @@ class Look:
             # Refused for good: nothing of ours comes of it.
             self.fields["operation"] = None
             raise
-
-    async def _announce(self, operation: Mapping[str, object]) -> None:
-        """Write down what is about to be made, so that it is known as the operator's own whatever happens in between."""
-        announcement = Report()
-        self.fields["operation"] = operation
-        announcement.fields(self.instance, self.fields)
-        announcement.waiting(
-            self.instance, Reason.PROGRESSING, f"Asks Databricks: make {operation['resource']}."
-        )
-        await write(self.services, announcement)
 
     async def _check_rights(self, lakebase: LakebaseApi) -> None:
         """Before the first change of something that exists.
@@ -338,7 +278,7 @@ class Look:
 
     def _say_not_effective(self, step: UpdateStep) -> None:
         self.report.waiting(
-            self.instance,
+            self.subject,
             Reason.SETTING_NOT_EFFECTIVE,
             f"Databricks was asked to {domain.words(step)}, and says that it is not so yet. It is asked again with growing pauses.",
         )
@@ -348,10 +288,10 @@ class Look:
     def _describe(self, declared: Sequence[Wanted], found: Observation) -> None:
         """Fields and conditions that show what the control plane says."""
         created = self.main.name in self._made() if self.main in found else None
-        shown = describe(self.instance, declared, found, self.services.catalog)
+        shown = describe(self.subject, declared, found, self.services.catalog)
         self.fields |= {**shown.fields, "created": created, "requestIDs": None}
         for one in shown.conditions:
-            self.report.fact(self.instance, one)
+            self.report.fact(self.subject, one)
 
     def _keep_native_login(self, declared: Sequence[Wanted], found: Observation) -> tuple[str, ...]:
         """Who needs native login, where it is declared to be switched off and still is on."""
@@ -359,7 +299,7 @@ class Look:
         wanted = next(one for one in declared if one.resource == self.main)
         if there is None or domain.differences(wanted, there).get(Setting.NATIVE_LOGIN) is not False:
             return ()
-        return native_logins(self.instance, self.services.catalog)
+        return native_logins(self.subject, self.services.catalog)
 
     def _conclude(
         self, declared: Sequence[Wanted], found: Observation, native_logins: Sequence[str]
@@ -370,7 +310,7 @@ class Look:
             for one in declared
             if one.resource in found and (instance := found[one.resource].instance) is not None
         }
-        main = serving.get(domain.database_resource(self.instance.spec))
+        main = serving.get(domain.database_resource(self.subject.spec))
         starting = main is not None and main.state is InstanceState.STARTING
         since = self._starting_since() if starting else None
         self.fields["startingSince"] = since
@@ -384,7 +324,7 @@ class Look:
         if down:
             resource, state = down[0]
             reason, message = instances.explain(state)
-            self.report.waiting(self.instance, reason, f"{resource}: {message}")
+            self.report.waiting(self.subject, reason, f"{resource}: {message}")
             return Outcome(self.memory.pauses.next())
         differs = [
             setting
@@ -394,28 +334,26 @@ class Look:
             if not (native_logins and setting is Setting.NATIVE_LOGIN)
         ]
         if differs or any(one.resource not in found for one in declared):
-            self.report.waiting(
-                self.instance, Reason.PROGRESSING, "Databricks carries out an earlier change."
-            )
+            self.report.waiting(self.subject, Reason.PROGRESSING, "Databricks carries out an earlier change.")
             return Outcome(self.memory.pauses.next())
         self.memory.pauses.reset()
         self.memory.asked = None
         if native_logins:
             self.report.stalled(
-                self.instance,
+                self.subject,
                 Reason.NATIVE_LOGIN_IN_USE,
                 f"spec.nativeLogin is false, but {some(native_logins)} would not be able to log in any more: it is left on. "
                 "Take these away first.",
             )
             return Outcome(SLOW_RETRY)
-        if unmanaged := loose_branches(self.instance, self.services.catalog, BranchGrants.MANAGED):
+        if unmanaged := loose_branches(self.subject, self.services.catalog, BranchGrants.MANAGED):
             self.report.waiting(
-                self.instance,
+                self.subject,
                 Reason.BRANCH_NOT_MANAGED,
                 f"The branch {some(unmanaged)} asks for grants: Managed, and no LakebaseConnection points at it: make one.",
             )
             return Outcome(SLOW_RETRY)
-        self.report.ready(self.instance, Reason.SUCCEEDED, self._all_is_well(main))
+        self.report.ready(self.subject, Reason.SUCCEEDED, self._all_is_well(main))
         return Outcome(jittered(self.services.settings.instance_poll_seconds))
 
     def _all_is_well(self, main: Instance | None) -> str:
@@ -423,7 +361,7 @@ class Look:
         if main.state in _OFF:
             return (
                 "As declared: it is switched off."
-                if self.instance.spec.stopped
+                if self.subject.spec.stopped
                 else "As declared. Somebody has switched it off, which spec.stopped leaves to others."
             )
         if main.state is InstanceState.ASLEEP:
@@ -438,39 +376,27 @@ class Look:
 
     def _starting(self, since: datetime, message: str, ids: Sequence[str]) -> Outcome:
         """It is starting, perhaps for too long."""
-        limit = seconds(self.instance.spec.start_timeout)
+        limit = seconds(self.subject.spec.start_timeout)
         left = limit - (self.services.clock.now() - since).total_seconds()
         if left > 0:
-            self.report.waiting(self.instance, Reason.INSTANCE_STARTING, message)
+            self.report.waiting(self.subject, Reason.INSTANCE_STARTING, message)
             return Outcome(min(left, self.memory.pauses.next()))
         status = self._status()
         uid = self.fields.get("uid") or status.get("uid")
         known = [*(status.get("requestIDs") or []), *ids, *([uid] if uid else [])]
         self.fields["requestIDs"] = list(dict.fromkeys(known))[-MAX_REQUEST_IDS:]
         self.report.stalled(
-            self.instance,
+            self.subject,
             Reason.STUCK_STARTING,
             f"{self.main} has been starting since {since:%Y-%m-%dT%H:%M:%SZ}, which is longer than spec.startTimeout "
-            f"({self.instance.spec.start_timeout}). Check the limits of the workspace, then ask Databricks' support, with the "
+            f"({self.subject.spec.start_timeout}). Check the limits of the workspace, then ask Databricks' support, with the "
             "ids in status.requestIDs. It is looked at from time to time.",
         )
         return Outcome(LONGEST_PAUSE)
 
     def _failed(self, error: LakebaseError) -> Outcome:
-        """Something is in the way."""
-        if is_deleting(self.instance):
-            self.report.waiting(
-                self.instance,
-                Reason.DELETION_BLOCKED,
-                f'Cannot be deleted now: {error.message} The annotation {ANNOTATION_ABANDON}: "true" lets the object go '
-                "without it.",
-            )
-        else:
-            self.report.failed(self.instance, error)
         self._keep_request_id(error)
-        if isinstance(error, InvalidError):
-            return Outcome(SLOW_RETRY)
-        return Outcome(max(self.memory.pauses.next(), error.retry_after or 0.0))
+        return super()._failed(error)
 
     def _keep_request_id(self, error: LakebaseError) -> None:
         """Note how Databricks calls the request: of the first failure of a kind only, since it differs each time."""
@@ -489,7 +415,7 @@ class Look:
 
         In a namespace that is deleted, all objects are deleted at once, and a connection has still to take back its grants.
         """
-        instance = self.instance
+        instance = self.subject
         if not is_finalized(instance):
             return Outcome()
         if is_abandoned(instance):
@@ -523,25 +449,11 @@ class Look:
         step = DeleteStep(self.main)
         name = await self._observed("delete", lakebase.carry_out(step))
         if name:
-            operation = {
-                "action": "Delete",
-                "resource": self.main.name,
-                "startTime": self.services.clock.now().astimezone(UTC),
-                "name": name,
-            }
-            self.fields["operation"] = operation
+            self.fields["operation"] = self._operation("Delete", self.main.name) | {"name": name}
         self.report.waiting(instance, Reason.DELETING, f"Asked Databricks: {domain.words(step)}.")
         return Outcome(self.memory.pauses.next())
 
     # -- small things --------------------------------------------------------------------------------------------
-
-    @property
-    def main(self) -> Resource:
-        """The project or instance."""
-        return domain.main_resource(self.instance.spec)
-
-    def _status(self) -> dict[str, Any]:
-        return self.services.catalog.status(key_of(self.instance))
 
     def _made(self) -> tuple[str, ...]:
         return tuple(self.fields.get("made", self._status().get("made")) or ())
@@ -551,9 +463,6 @@ class Look:
 
     def _forget_made(self, name: str) -> None:
         self.fields["made"] = sorted({*self._made()} - {name})
-
-    async def _observed(self, operation: str, request: Awaitable[T]) -> T:
-        return await observed(self.services.observer, "databricks", operation, request)
 
 
 def _connectable(status: Mapping[str, Any]) -> frozenset[str]:
