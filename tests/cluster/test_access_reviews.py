@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import pytest
 
@@ -157,4 +158,45 @@ async def test_an_address_that_the_workspace_blocks_is_told_as_such_and_access_s
     assert "203.0.113.7" in message_of(body)
     assert await sales.may(sales.analysts, "SELECT")
     await lab.simulator.clear_faults()
+    del operator
+
+
+async def test_a_connection_in_mode_plan_says_who_it_is_logged_in_as_and_makes_no_report(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.database()
+    await there.apply(await lab.connection(there, sales, mode="Plan"))
+    body = (await there.ready(CONNECTION))[0]
+    authenticated = condition_of(body, "Authenticated")
+    assert authenticated is not None
+    assert authenticated["status"] == "True"
+    assert body["status"]["operatorRole"] == lab.operator
+    await there.annotate(CONNECTION, sync_now="now")
+    body = await there.until(CONNECTION, lambda one: one["status"].get("lastHandledSync") == "now")
+    assert "report" not in body["status"]
+
+
+@pytest.mark.requirement("R-5")
+async def test_what_is_known_of_a_registered_server_is_in_its_status_without_any_secret(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    await there.annotate(CONNECTION, sync_now="now")
+    body = await there.until(CONNECTION, lambda one: one["status"].get("lastHandledSync") == "now")
+    status = body["status"]
+    assert status["endpoint"]["port"] == sales.target.port
+    assert status["endpoint"]["host"]
+    assert status["serverVersion"].startswith("18")
+    assert status["operatorRole"] == lab.operator
+    assert [one["name"] for one in status["databases"]] == [sales.name]
+    assert status["report"]["roles"] > 0
+    shown = json.dumps(
+        [body, await there.admin.request("GET", there.core(MAP)), *await there.events(CONNECTION)]
+    )
+    said = shown + "\n".join(operators.log.lines)
+    assert sales.analysts in shown
+    for secret in (lab.simulator.client_secret, *lab.tokens):
+        assert secret not in said
     del operator

@@ -102,7 +102,7 @@ class Declaration:
     """What is declared of one role besides privileges."""
 
     by: str
-    """As in ``PostgresRole team/shop``."""
+    """As in ``PostgresRole team/shop``; empty: nobody."""
     spec: PostgresRoleSpec | None = None
     login_of: str | None = None
     """The role whose login it is, where two logins take turns."""
@@ -192,7 +192,8 @@ def review(facts: Facts) -> Review:
     for one in findings:
         wider[one.role] += 1
     beneath = _logins(facts.declarations, facts.roles)
-    members = {edge.role for edge in facts.edges if not _is_operator(facts, edge.member)}
+    operators = {state.oid for state in facts.roles.values() if state.actor.is_operator}
+    with_members = {edge.role for edge in facts.edges if edge.member not in operators}
     public = facts.holdings.get(0, Holdings()).granted
     lines = []
     for oid, name in oids.items():
@@ -207,6 +208,7 @@ def review(facts: Facts) -> Review:
         )
         sessions = sum(facts.sessions.get(one, 0) for one in own)
         mapped = name in facts.mapped
+        declaration = facts.declarations.get(name, Declaration(""))
         needed = (
             sessions
             or held.granted
@@ -214,18 +216,15 @@ def review(facts: Facts) -> Review:
             or member
             or mapped
             or state.actor.is_operator
-            or (not state.login and oid in members)
-            or (
-                (declaration := facts.declarations.get(name)) is not None and declaration.login_of is not None
-            )
+            or (not state.login and oid in with_members)
+            or declaration.login_of is not None
         )
         quiet = last or facts.since
         unused = None if needed or facts.now - quiet < facts.patience else quiet
-        by = facts.declarations[name].by if name in facts.declarations else ""
         lines.append(
             ReviewedRole(
                 role=name,
-                declared_by="the operator itself" if state.actor.is_operator else by,
+                declared_by="the operator itself" if state.actor.is_operator else declaration.by,
                 mapped=mapped,
                 login=state.login,
                 sessions=sessions,
@@ -324,10 +323,6 @@ def _glob(text: str, *, exact: bool) -> re.Pattern[str]:
     if exact:
         return re.compile(re.escape(text))
     return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in text), re.DOTALL)
-
-
-def _is_operator(facts: Facts, oid: int) -> bool:
-    return any(state.oid == oid and state.actor.is_operator for state in facts.roles.values())
 
 
 def _logins(

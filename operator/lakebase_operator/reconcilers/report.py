@@ -81,9 +81,14 @@ class Report:
         return tuple(saying for saying in self._sayings.values() if saying.verdict is not None)
 
     def take(self, other: "Report") -> None:
-        """Say what another report says of objects that this one says nothing of."""
+        """Say what another report says of objects on which this one has no verdict; what it says of them itself stands."""
         for key, saying in other._sayings.items():
-            self._sayings.setdefault(key, saying)
+            own = self._sayings.setdefault(key, saying)
+            if own is not saying and own.verdict is None:
+                own.verdict, own.reason, own.message = saying.verdict, saying.reason, saying.message
+                own.facts = saying.facts | own.facts
+                own.fields = saying.fields | own.fields
+                own.events += saying.events
 
     def ready(self, subject: Subject, reason: Reason, message: str) -> None:
         """As declared."""

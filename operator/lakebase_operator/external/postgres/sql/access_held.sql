@@ -1,7 +1,7 @@
 -- What each role holds by the ACLs of one database, what of it the ledger accounts for, and what each role owns.
 --
 --   %(home)s   also tablespaces and parameters, which the server's databases share
---   %(roles)s  oid[]: whose undeclared privileges are listed one by one
+--   %(roles)s  oid[]: of whom it is asked what is declared, and what is not one by one
 --   %(most)s   at most so many of these
 --
 -- Left out are the system's schemas, and what owners may do with their own. What any connection's ledger has is declared; where
@@ -59,25 +59,61 @@ access_list AS (
                  ('n', 'DEFAULT SCHEMAS'), ('L', 'DEFAULT LARGE OBJECTS')) AS t(code, class) ON t.code = a.defaclobjtype
     WHERE a.defaclacl <> '{}'
 ),
-held AS MATERIALIZED (
-    SELECT DISTINCT class, objid, part, rtrim(privilege, '*') AS privilege, g AS grantee FROM @LEDGER@
+-- Many objects have the same ACL: each distinct one is taken apart once, and grantees stay together in arrays.
+shared AS MATERIALIZED (
+    SELECT row_number() OVER () AS number, acl, owner, count(*) AS objects, array_agg(catalog) AS catalogs, array_agg(oid) AS oids,
+           array_agg(sub) AS subs, array_agg(class) AS classes, array_agg(objid) AS objids, array_agg(part) AS parts
+    FROM access_list GROUP BY acl, owner
 ),
-entry AS MATERIALIZED (
-    SELECT l.catalog, l.oid, l.sub, l.class, x.privilege_type AS privilege, x.grantee, min(x.grantor) AS grantor,
-           h.grantee IS NOT NULL AS declared
-    FROM access_list l CROSS JOIN LATERAL aclexplode(l.acl) AS x
-    LEFT JOIN held h ON (h.class, h.objid, h.part, h.privilege, h.grantee)
-                      = (l.class, l.objid, l.part, x.privilege_type, x.grantee)
-    WHERE x.grantee <> l.owner
-    GROUP BY l.catalog, l.oid, l.sub, l.class, x.privilege_type, x.grantee, h.grantee
+item AS MATERIALIZED (
+    SELECT s.number, x.privilege_type AS privilege, array_agg(DISTINCT x.grantee ORDER BY x.grantee) AS grantees
+    FROM shared s CROSS JOIN LATERAL aclexplode(s.acl) AS x
+    WHERE x.grantee <> s.owner GROUP BY s.number, x.privilege_type
+),
+-- What declarations account for; one row for each object and privilege.
+held_by_row AS MATERIALIZED (
+    SELECT class, objid, part, rtrim(privilege, '*') AS privilege, grantees,
+           count(*) OVER (PARTITION BY class, objid, part, rtrim(privilege, '*')) AS rows
+    FROM @LEDGER@
+),
+held AS MATERIALIZED (
+    SELECT class, objid, part, privilege, grantees FROM held_by_row WHERE rows = 1
+    UNION ALL
+    SELECT class, objid, part, privilege, array_agg(DISTINCT g ORDER BY g)
+    FROM held_by_row, unnest(grantees) AS g WHERE rows > 1 GROUP BY class, objid, part, privilege
+),
+undeclared AS MATERIALIZED (
+    SELECT s.number, o.catalog, o.oid, o.sub, o.class, i.privilege, u.grantee
+    FROM shared s
+    CROSS JOIN LATERAL unnest(s.catalogs, s.oids, s.subs, s.classes, s.objids, s.parts) AS o(catalog, oid, sub, class, objid, part)
+    JOIN item i ON i.number = s.number
+    LEFT JOIN held h ON (h.class, h.objid, h.part, h.privilege) = (o.class, o.objid, o.part, i.privilege)
+    CROSS JOIN LATERAL (SELECT unnest(i.grantees) EXCEPT SELECT unnest(h.grantees)) AS u(grantee)
+    WHERE i.grantees IS DISTINCT FROM h.grantees AND i.grantees && %(roles)s::oid[]
+),
+shown AS MATERIALIZED (
+    SELECT * FROM undeclared WHERE grantee = ANY (%(roles)s::oid[])
+    ORDER BY grantee, class, oid, sub, privilege LIMIT %(most)s
+),
+grantor AS MATERIALIZED (
+    SELECT s.number, x.privilege_type AS privilege, x.grantee, min(x.grantor) AS grantor
+    FROM shared s CROSS JOIN LATERAL aclexplode(s.acl) AS x
+    WHERE s.number IN (SELECT number FROM shown) GROUP BY s.number, x.privilege_type, x.grantee
+),
+granted AS (
+    SELECT g AS grantee, sum(s.objects)::bigint AS total
+    FROM item i JOIN shared s ON s.number = i.number CROSS JOIN LATERAL unnest(i.grantees) AS g GROUP BY g
+),
+beside AS (
+    SELECT grantee, count(*) AS total FROM undeclared GROUP BY grantee
 )
-SELECT 'Granted' AS what, grantee AS role, NULL AS object, NULL AS privilege, NULL AS grantor, count(*) AS total,
-       count(*) FILTER (WHERE declared) AS declared
-FROM entry GROUP BY grantee
+SELECT 'Granted' AS what, g.grantee AS role, NULL AS object, NULL AS privilege, NULL AS grantor, g.total,
+       g.total - COALESCE(b.total, 0) AS declared
+FROM granted g LEFT JOIN beside b ON b.grantee = g.grantee
 UNION ALL
 SELECT 'Owned', owner, place, NULL, NULL, count(*), 0 FROM object GROUP BY owner, place
 UNION ALL
-SELECT 'Undeclared', u.grantee, i.type || ' ' || i.identity, u.privilege, pg_get_userbyid(u.grantor)::text, 1, 0
-FROM (SELECT * FROM entry WHERE NOT declared AND grantee = ANY (%(roles)s::oid[])
-      ORDER BY grantee, class, oid, sub, privilege LIMIT %(most)s) AS u
+SELECT 'Undeclared', u.grantee, i.type || ' ' || i.identity, u.privilege, pg_get_userbyid(g.grantor)::text, 1, 0
+FROM shown u
+JOIN grantor g ON (g.number, g.privilege, g.grantee) = (u.number, u.privilege, u.grantee)
 CROSS JOIN LATERAL pg_identify_object(u.catalog, u.oid, u.sub) AS i

@@ -1,1 +1,1 @@
-(VALUES ('', 0::oid, 0::bigint, '', 0::oid)) AS nothing(class, objid, part, privilege, g) WHERE false
+(VALUES ('', 0::oid, 0::bigint, '', '{}'::oid[])) AS nothing(class, objid, part, privilege, grantees) WHERE false
