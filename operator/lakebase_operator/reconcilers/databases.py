@@ -12,6 +12,7 @@ from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.people import People
 from lakebase_operator.engine.catalog import Broken, key_of, kind_of
+from lakebase_operator.engine.turns import in_turns
 from lakebase_operator.external.postgres.ledger import forget_connection
 from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection
@@ -113,8 +114,8 @@ class Databases:
             executed = (*step.executed, *logins.statements.executed)
             self._count_statements(text for _, text, result in executed if result == "ok")
             people = resolve(context.view, roles, context.mappings, context.report)
-            declared = self._declare(context.view.grants, people, roles, step.preflight)
-            beside, focus = self._beside(declared, people, roles, step.preflight)
+            declared = await self._declare(context.view.grants, people, roles, step.preflight)
+            beside, focus = await self._beside(declared, people, roles, step.preflight)
             tallies = {item.grant.metadata.uid: Tally() for item in (*declared, *beside)}
             for item in declared:
                 unsupported(item.grant, found.major_version, tallies[item.grant.metadata.uid])
@@ -130,7 +131,7 @@ class Databases:
                         raise
                     context.expect_session(error)
                     failures[name] = error
-            self._conclude_grants(declared, tallies, failures)
+            await self._conclude_grants(declared, tallies, failures)
             if narrow:  # what was said of these logins stays
                 roles.owning = {
                     name: tally for name, tally in roles.owning.items() if name not in roles.logins
@@ -165,7 +166,7 @@ class Databases:
             context.deadlines,
         )
 
-    def _beside(
+    async def _beside(
         self, declared: Sequence[Declared], people: People, roles: Roles, found: Preflight
     ) -> tuple[list[Declared], frozenset[str] | None]:
         """With a narrow view: the unchanged AccessGrants of the same roles, and these roles.
@@ -183,9 +184,9 @@ class Databases:
         changed = context.view.changed
         focus = known.grantees(changed).union(*(item.grantees for item in declared))
         grants = context.services.catalog.some_grants(context.view.key, known.about(focus) - changed)
-        return self._declare(grants, people, roles, found), focus
+        return await self._declare(grants, people, roles, found), focus
 
-    def _declare(
+    async def _declare(
         self, grants: Iterable[AccessGrant], people: People, roles: Roles, found: Preflight
     ) -> list[Declared]:
         """AccessGrants with their subjects resolved. What cannot be declared is told."""
@@ -194,7 +195,7 @@ class Databases:
         known = context.memory.declarations
         known.begin(people, roles, found.major_version)
         declared = []
-        for grant in grants:
+        async for grant in in_turns(grants):
             if grant.spec.database not in connection.spec.databases:
                 if is_deleting(grant):
                     context.leaving.append(Leaving(grant, cleaned=False))
@@ -274,7 +275,7 @@ class Databases:
 
     # -- what came of it -------------------------------------------------------------------------------------------
 
-    def _conclude_grants(
+    async def _conclude_grants(
         self,
         declared: Sequence[Declared],
         tallies: Mapping[str, Tally],
@@ -283,7 +284,7 @@ class Databases:
         report = self.context.report
         now = self.context.services.clock.now()
         unreadable = self.context.unreadable()
-        for item in declared:
+        async for item in in_turns(declared):
             grant, tally = item.grant, tallies[item.grant.metadata.uid]
             error = failures.get(grant.spec.database)
             if error is None and not is_deleting(grant):

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lakebase_operator.engine.keys import ObjectKey
 from lakebase_operator.reconcilers.declared import Declarations
 from lakebase_operator.reconcilers.grants import Remembered
 from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.sessions import HomeSession
 from lakebase_operator.reconcilers.timing import Pauses
+from lakebase_operator.reconcilers.writing import Said
 
 
 @dataclass(slots=True)
@@ -26,5 +28,7 @@ class Memory:
     """What the last pass carried out; None: not everything, so the next pass must look at everything."""
     declarations: Declarations = field(default_factory=Declarations)
     home: HomeSession = field(default_factory=HomeSession)
+    said: dict[ObjectKey, Said] = field(default_factory=dict)
+    """What the statuses say already, so that saying it again costs nothing."""
     remembered: dict[str, Remembered] = field(default_factory=dict)
     """The last comparison of each database."""

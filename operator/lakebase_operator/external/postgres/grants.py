@@ -21,7 +21,7 @@ from lakebase_operator.domain.role_statements import (
 )
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.external.postgres.errors import is_concurrent_update
-from lakebase_operator.external.postgres.queries import comparison, query
+from lakebase_operator.external.postgres.queries import all_parts, comparison, query
 from lakebase_operator.external.postgres.session import Connection
 
 ADVISORY_LOCK = 0x6C616B6562617365
@@ -196,7 +196,9 @@ async def compare(
     record
         Bring the ledger in line with what the ACLs hold, in the same statement.
     """
-    cursor = await connection.execute(comparison(record=record), scope.parameters(owner, rules), binary=True)
+    parts = all_parts() if scope.search else _parts(rules) | await _recorded(connection, owner)
+    statement = comparison(parts & all_parts(), record=record)
+    cursor = await connection.execute(statement, scope.parameters(owner, rules), binary=True)
     differences: list[Difference] = []
     counts = [RuleCount(0, 0)] * len(rules)
     absent: list[tuple[int, ObjectName]] = []
@@ -269,6 +271,28 @@ async def compare(
         tuple(large),
         tuple(otherwise),
     )
+
+
+def _parts(rules: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The parts of the comparison that rules need."""
+    parts = {_part(rule["class"]) for rule in rules} | {rule["access"] for rule in rules if rule["access"]}
+    if any(rule["columns"] for rule in rules):
+        parts.add(ObjectClass.COLUMN.value)
+    if any(rule["absent"] for rule in rules):
+        parts.add("absent")
+    return frozenset(parts)
+
+
+async def _recorded(connection: Connection, owner: str) -> frozenset[str]:
+    """The parts that the connection's entries in the ledger need."""
+    cursor = await connection.execute(
+        "SELECT DISTINCT class FROM lakebase_operator.held WHERE connection = %s", [owner]
+    )
+    return frozenset(_part(row["class"]) for row in await cursor.fetchall())
+
+
+def _part(object_class: str) -> str:
+    return "DEFAULT" if object_class.startswith("DEFAULT ") else object_class
 
 
 _OPTION = "*"
