@@ -453,7 +453,7 @@ async def log_changes(connection: Connection, owner: str, entries: Iterable[tupl
     async with connection.cursor() as cursor:
         await cursor.execute(
             "INSERT INTO lakebase_operator.change_log (connection, resources, statement, result)"
-            " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::text[])",
+            " SELECT %s, * FROM unnest(%b::text[], %b::text[], %b::text[])",  # as text, each quote would be escaped
             [owner, *(list(column) for column in zip(*rows, strict=True))],
         )
 
