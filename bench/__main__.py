@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import platform
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -20,7 +19,8 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from bench import scale
-from bench.results import write
+from bench.results import save
+from bench.stage import machine
 from bench.workloads import DATABASE, WORKLOADS, Workload
 from lakebase_operator.api import AccessGrant
 from lakebase_operator.domain.people import People
@@ -188,12 +188,7 @@ async def main() -> None:
             figure.against, f"{figure.ratio:.2f}",
         )  # fmt: skip
     console.print(table)
-    report = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "figures": [asdict(figure) | {"ratio": round(figure.ratio, 2)} for figure in figures],
-    }
-    write(report)
+    save("passes", [asdict(figure) | {"ratio": round(figure.ratio, 2)} for figure in figures], machine())
 
 
 if __name__ == "__main__":

@@ -3,33 +3,33 @@
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def write(report: Mapping[str, Any]) -> None:
-    """Replace these parts of the report; the others stay."""
+def save(bench: str, figures: Sequence[Mapping[str, Any]], machine: str) -> None:
+    """Replace the figures of the workloads that were run; those of others stay.
+
+    Parameters
+    ----------
+    bench
+        ``passes`` or ``scale``.
+    figures
+        Each with its ``workload``.
+    machine
+        What the figures were measured on.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "latest.json"
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**known, **report}, indent=1) + "\n")
-
-
-def save(bench: str, figures: Sequence["DataclassInstance"], machine: str) -> None:
-    """Replace the figures of one bench."""
-    write(
-        {
-            bench: {
-                "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "machine": f"{platform.machine()}, {machine}",
-                "figures": [asdict(figure) for figure in figures],
-            }
-        }
-    )
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    known = report.get(bench, {}).get("workloads", {})
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    for name in dict.fromkeys(figure["workload"] for figure in figures):
+        of = [
+            {key: one[key] for key in one if key != "workload"} for one in figures if one["workload"] == name
+        ]
+        known[name] = {"at": at, "machine": f"{platform.machine()}, {machine}", "figures": of}
+    path.write_text(json.dumps({**report, bench: {"workloads": known}}, indent=1) + "\n")

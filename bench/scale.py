@@ -6,7 +6,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import click
 from psycopg import sql
@@ -440,7 +440,7 @@ def main(workloads: tuple[str, ...], grants: int, connections: int, command: tup
     """Measure, print a table, write the results."""
     figures = asyncio.run(measure(workloads or ("grants", "fleet"), grants, connections, command))
     show(figures)
-    save("scale", figures, machine())
+    save("scale", [asdict(one) for one in figures], machine())
 
 
 if __name__ == "__main__":

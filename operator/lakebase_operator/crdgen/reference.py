@@ -24,6 +24,7 @@ _EVENTS: Final = (
     ("Compare", "LakebaseConnection", "something was changed by hand: `DriftRepaired`, `DriftFound`"),
     ("Review", "LakebaseConnection", "an access report has something that the one before had not: `WiderThanDeclared`"),
     ("Rotate", "PostgresRole", "a password was replaced: `PasswordFresh`"),
+    ("TestConnection", "PostgresRole", "a published login begins to work: `ConnectionTestPassed`"),
     ("Delete", "any object", "an object was let go without cleaning up: `Abandoned`"),
 )  # fmt: skip
 """Action of an Event, what it is about, and when there is one. A test compares the actions with those in the code."""

@@ -1,6 +1,9 @@
 """Globs of the API as patterns of SQL's LIKE."""
 
+from functools import lru_cache
 
+
+@lru_cache(1024)
 def like_pattern(glob: str) -> str:
     r"""Translate a glob (``*`` any characters, ``?`` one) for ``LIKE`` with its default escape ``\``.
 

@@ -182,15 +182,16 @@ def plan(
     cells: dict[_Cell, dict[tuple[str, ...], set[Privilege]]] = defaultdict(lambda: defaultdict(set))
     temporary: set[str] = set()
     impossible: list[Difference] = []
+    names_of = _Names(role_names)
     for difference in kept:
         actor = actors.get(difference.grantor if difference.grantor is not None else difference.owner)
         acting = _acting(difference, actor, superuser=superuser)
-        known = {oid: name for oid in difference.grantees if (name := role_names(oid)) is not None}
-        if acting is Acting.NO or not known:  # a role that is gone can still stand in an ACL
+        known = names_of[difference.grantees]
+        if acting is Acting.NO or not known.names:  # a role that is gone can still stand in an ACL
             impossible.append(difference)
             continue
         done = covered.get(_atom(difference), frozenset()) if _is_dominated(difference) else frozenset()
-        names = tuple(sorted(name for oid, name in known.items() if oid not in done))
+        names = known.names if not done else known.without(done)
         if not names:
             continue
         if acting is Acting.ADMIN and actor is not None:
@@ -319,6 +320,31 @@ class _Cell:
     """The role to be set."""
     apart: int | Privilege | None
     """See :func:`_apart`."""
+
+
+class _Grantees(NamedTuple):
+    """Grantees that exist."""
+
+    names: tuple[str, ...]
+    """In order."""
+    by_oid: Mapping[int, str]
+
+    def without(self, done: Iterable[int]) -> tuple[str, ...]:
+        """The names of all others."""
+        gone = {self.by_oid.get(oid) for oid in done}
+        return tuple(name for name in self.names if name not in gone)
+
+
+class _Names(dict[tuple[int, ...], _Grantees]):
+    """Names of grantees. Thousands of objects have the same few sets of them."""
+
+    def __init__(self, name_of: Callable[[int], str | None]) -> None:
+        self._name_of = name_of
+
+    def __missing__(self, oids: tuple[int, ...]) -> _Grantees:
+        by_oid = {oid: name for oid in oids if (name := self._name_of(oid)) is not None}
+        found = self[oids] = _Grantees(tuple(sorted(by_oid.values())), by_oid)
+        return found
 
 
 _Atom: TypeAlias = tuple[Verb, ObjectName, Privilege, int | None]

@@ -240,6 +240,11 @@ class Catalog:
         entry = self._entries.get(key)
         return cast("dict[str, Any]", from_json(entry.status)) if entry is not None and entry.status else {}
 
+    def status_digest(self, key: ObjectKey) -> int:
+        """A number that is another one after a change of the status."""
+        entry = self._entries.get(key)
+        return hash(entry.status) if entry is not None else 0
+
     def connection_keys(self) -> tuple[ConnectionKey, ...]:
         """All connections that exist or that something names."""
         named = {key for key, _ in self._at_home}

@@ -70,7 +70,7 @@ class ConnectionReconciler:
         key = view.key
         context, outcome = await self._run(view, memory, known)
         try:
-            await write(self._services, context.report)
+            await write(self._services, context.report, memory.said)
         finally:  # a status that cannot be written holds nobody back
             await let_all_go(self._services, context.leaving)
         if view.connection is None:
@@ -102,6 +102,8 @@ class ConnectionReconciler:
             memory = Memory(uid, Pauses(settings.retry_base_seconds, settings.retry_cap_seconds))
             self._memories[key] = memory
         gone = [one for one in dirty.objects if self._services.catalog.get(one) is None]
+        for one in gone:
+            memory.said.pop(one, None)
         if any(memory.known is None or one in memory.known or one.kind != GRANT for one in gone):
             memory.removed = True
         return memory

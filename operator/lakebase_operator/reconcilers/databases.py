@@ -14,6 +14,7 @@ from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.people import People
 from lakebase_operator.domain.platform_schema import data_schemas
 from lakebase_operator.engine.catalog import Broken, key_of, kind_of
+from lakebase_operator.engine.turns import in_turns
 from lakebase_operator.external.postgres.ledger import forget_connection
 from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection
@@ -129,8 +130,8 @@ class Databases:
             executed = (*step.executed, *logins.statements.executed, *level.statements.executed)
             self._count_statements(text for _, text, result in executed if result == "ok")
             people = resolve(context.view, roles, context.mappings, context.report)
-            declared = self._declare(context.view.grants, people, roles, step.preflight)
-            beside, focus = self._beside(declared, people, roles, step.preflight)
+            declared = await self._declare(context.view.grants, people, roles, step.preflight)
+            beside, focus = await self._beside(declared, people, roles, step.preflight)
             exposing = self._exposing(roles)
             tallies = {item.grant.metadata.uid: Tally() for item in (*declared, *beside)}
             for item in declared:
@@ -156,7 +157,7 @@ class Databases:
                         raise
                     context.expect_session(error)
                     failures[name] = error
-            self._conclude_grants(declared, tallies, failures)
+            await self._conclude_grants(declared, tallies, failures)
             if exposing is not None:
                 await exposing.show(failures)
             if not is_deleting(connection):
@@ -288,7 +289,7 @@ class Databases:
             dry=self.dry,
         )
 
-    def _beside(
+    async def _beside(
         self, declared: Sequence[Declared], people: People, roles: Roles, found: Preflight
     ) -> tuple[list[Declared], frozenset[str] | None]:
         """With a narrow view: the unchanged AccessGrants of the same roles, and these roles.
@@ -308,9 +309,9 @@ class Databases:
         if concerns_shown(roles, focus):
             raise TooNarrowError
         grants = context.services.catalog.some_grants(context.view.key, known.about(focus) - changed)
-        return self._declare(grants, people, roles, found), focus
+        return await self._declare(grants, people, roles, found), focus
 
-    def _declare(
+    async def _declare(
         self, grants: Iterable[AccessGrant], people: People, roles: Roles, found: Preflight
     ) -> list[Declared]:
         """AccessGrants with their subjects resolved. What cannot be declared is told."""
@@ -319,7 +320,7 @@ class Databases:
         known = context.memory.declarations
         known.begin(people, roles, found.major_version)
         declared = []
-        for grant in grants:
+        async for grant in in_turns(grants):
             if grant.spec.database not in connection.spec.databases:
                 if is_deleting(grant):
                     context.leaving.append(Leaving(grant, cleaned=False))
@@ -413,7 +414,7 @@ class Databases:
 
     # -- what came of it -------------------------------------------------------------------------------------------
 
-    def _conclude_grants(
+    async def _conclude_grants(
         self,
         declared: Sequence[Declared],
         tallies: Mapping[str, Tally],
@@ -422,7 +423,7 @@ class Databases:
         report = self.context.report
         now = self.context.services.clock.now()
         unreadable = self.context.unreadable()
-        for item in declared:
+        async for item in in_turns(declared):
             grant, tally = item.grant, tallies[item.grant.metadata.uid]
             error = failures.get(grant.spec.database)
             if error is None and not is_deleting(grant):

@@ -80,9 +80,10 @@ def digest(database: str, statements: Iterable[str]) -> str:
 class Remembered:
     """The last comparison of a database, and of what."""
 
-    about: object
+    about: bytes
+    """Digest of what was compared with what."""
     fingerprint: int | None
-    """Of the database as it was compared; None if that led to changes."""
+    """Of the database as it was compared; None if that led to changes, or if only some grantees were looked at."""
     comparison: Comparison
     in_vain: bool = False
     """What is left to do was tried, and changed nothing: until something changes, it is not tried again."""
@@ -188,16 +189,8 @@ class GrantsStep:
     async def _once(
         self, declared: Sequence[Declared], desired: Desired, rules: list[dict[str, object]], scope: Scope
     ) -> DatabaseResult:
-        about = (
-            rules,
-            scope,
-            self.preflight.role,
-            self.preflight.superuser,
-            self.roles.oids,
-            self.policy,
-            self.may_revoke,
-        )
-        version, known = await self._remembered(about, rules)
+        about = self._about(rules, scope)
+        version, known = await self._remembered(about, rules, scope)
         first = known.comparison if known is not None else None
         if first is None and not self._expects_work(about):
             first = await compare(self.connection, self.owner, rules, scope)
@@ -234,7 +227,7 @@ class GrantsStep:
             log = self._log(declared, tuple(dict.fromkeys(executed)), failures, first, desired)
             await log_changes(self.connection, self.owner, log)
             if left:
-                version = await self._fingerprint(rules)
+                version = await self._fingerprint(rules, scope)
                 last = await compare(self.connection, self.owner, rules, scope)
         changed = not left and bool(executed or failures or first.ledger_changes)
         self.remembered[self.database] = Remembered(
@@ -249,24 +242,32 @@ class GrantsStep:
             return None
         return self._plan(last)[0]
 
-    def _expects_work(self, about: object) -> bool:
+    def _about(self, rules: list[dict[str, object]], scope: Scope) -> bytes:
+        role, superuser = self.preflight.role, self.preflight.superuser
+        oids = sorted(self.roles.oids.items())
+        text = repr((rules, scope, role, superuser, oids, self.policy, self.may_revoke))
+        return hashlib.sha256(text.encode()).digest()
+
+    def _expects_work(self, about: bytes) -> bool:
         """Something else is declared than at the last comparison: to look without the lock first would be in vain."""
         known = self.remembered.get(self.database)
         return self.policy.mode is Mode.ENFORCE and (known is None or known.about != about)
 
     async def _remembered(
-        self, about: object, rules: list[dict[str, object]]
-    ) -> tuple[int, Remembered | None]:
+        self, about: bytes, rules: list[dict[str, object]], scope: Scope
+    ) -> tuple[int | None, Remembered | None]:
         """The fingerprint of the database, and what was found of it if nothing has changed since.
 
         The fingerprint is taken first: a change between it and the comparison shows at the next look.
         """
-        version = await self._fingerprint(rules)
+        version = await self._fingerprint(rules, scope)
         known = self.remembered.get(self.database)
-        same = known is not None and known.fingerprint == version and known.about == about
+        same = known is not None and known.fingerprint == version is not None and known.about == about
         return version, known if same else None
 
-    async def _fingerprint(self, rules: list[dict[str, object]]) -> int:
+    async def _fingerprint(self, rules: list[dict[str, object]], scope: Scope) -> int | None:
+        if scope.focus is not None:
+            return None  # it would cost as much as it can save
         return await fingerprint(self.connection, columns=any(rule["columns"] for rule in rules))
 
     async def _without_a_trace(

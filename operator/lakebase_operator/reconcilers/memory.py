@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lakebase_operator.engine.keys import ObjectKey
 from lakebase_operator.reconcilers.declared import Declarations
 from lakebase_operator.reconcilers.grants import Remembered
 from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.sessions import HomeSession
 from lakebase_operator.reconcilers.sightings import Sightings
 from lakebase_operator.reconcilers.timing import Pauses
+from lakebase_operator.reconcilers.writing import Said
 
 
 @dataclass(slots=True)
@@ -29,6 +31,8 @@ class Memory:
     home: HomeSession = field(default_factory=HomeSession)
     operations: dict[str, str] = field(default_factory=dict)
     """Changes of roles that Databricks carries out, by name of the role."""
+    said: dict[ObjectKey, Said] = field(default_factory=dict)
+    """What the statuses say already, so that saying it again costs nothing."""
     remembered: dict[str, Remembered] = field(default_factory=dict)
     """The last comparison of each database."""
     sightings: Sightings = field(default_factory=Sightings)

@@ -1,6 +1,7 @@
 """The operator: everything wired together, run, and taken apart in the right order."""
 
 import asyncio
+import gc
 import logging
 import signal
 import uuid
@@ -161,6 +162,8 @@ class Operator:
         async with aclosing(reconciler), aclosing(object_reconciler):
             if not await _unless(stop, synchroniser.prime()):
                 return
+            gc.collect()
+            gc.freeze()  # what was listed stays; looking through it for garbage again and again takes long
             logger.info("Version %s works on %d objects", __version__, len(self.catalog))
             self._feed.full(self.catalog.connection_keys())
             duties: dict[str, Coroutine[Any, Any, None]] = {

@@ -9,6 +9,9 @@ from lakebase_operator.external.kube.errors import KubeError
 T = TypeVar("T")
 R = TypeVar("R")
 
+TURN = 100
+"""Items after which others are let run."""
+
 
 async def side_by_side(
     what: str, work: Callable[[T], Awaitable[R]], items: Iterable[T], *, limit: int
@@ -35,6 +38,8 @@ async def side_by_side(
                 results.append(await work(item))
             except Exception as error:  # noqa: BLE001 - they are told together, below
                 errors.append(error)
+            if (len(results) + len(errors)) % TURN == 0:
+                await asyncio.sleep(0)  # work that needs no request would never let others run
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(limit):

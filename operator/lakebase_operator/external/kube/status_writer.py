@@ -35,6 +35,8 @@ class StatusUpdate:
     """The whole status, with conditions as ``domain.status.condition`` makes them."""
     events: tuple[ObjectEvent, ...] = ()
     """Created only if the status is written."""
+    on_current: Callable[[], object] | None = None
+    """Called when the last known status says just this, before anything can change it."""
 
 
 class StatusWriter:
@@ -90,12 +92,17 @@ class StatusWriter:
             wanted = update.status(previous) if callable(update.status) else update.status
             status = complete(wanted, previous=previous, generation=meta.generation, now=self._now())
             if status == previous:
+                if update.on_current is not None:
+                    update.on_current()
                 return False
             body = await self._objects.replace_status(kind, meta, status)
             if body is None:
                 return False
             self._on_written(kind)
-            if body.get("status") != status:
+            if body.get("status") == status:
+                if update.on_current is not None:
+                    update.on_current()
+            else:
                 # It would be written again at every pass.
                 logger.error(
                     "The API server changed a status on the way; the CustomResourceDefinition is not of this version",

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from lakebase_operator.api.access_grant import AccessLevel
 from lakebase_operator.api.objects import Privilege
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.plan import MANY_ACL_ITEMS, ColumnGrant, Difference, Origin, Plan, act_as
@@ -21,7 +22,7 @@ from lakebase_operator.domain.role_statements import (
 )
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.external.postgres.errors import is_concurrent_update
-from lakebase_operator.external.postgres.queries import comparison, query
+from lakebase_operator.external.postgres.queries import all_parts, comparison, query
 from lakebase_operator.external.postgres.session import Connection
 
 ADVISORY_LOCK = 0x6C616B6562617365
@@ -199,7 +200,9 @@ async def compare(
     record
         Bring the ledger in line with what the ACLs hold, in the same statement.
     """
-    cursor = await connection.execute(comparison(record=record), scope.parameters(owner, rules), binary=True)
+    parts = all_parts() if scope.search else _parts(rules) | await _recorded(connection, owner)
+    statement = comparison(parts & all_parts(), record=record)
+    cursor = await connection.execute(statement, scope.parameters(owner, rules), binary=True)
     differences: list[Difference] = []
     counts = [RuleCount(0, 0)] * len(rules)
     absent: list[tuple[int, ObjectName]] = []
@@ -272,6 +275,30 @@ async def compare(
         tuple(large),
         tuple(otherwise),
     )
+
+
+def _parts(rules: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The parts of the comparison that rules need."""
+    parts = {_part(rule["class"]) for rule in rules}
+    if any(rule["access"] not in (None, AccessLevel.READ) for rule in rules):
+        parts.add("writing")
+    if any(rule["columns"] for rule in rules):
+        parts.add(ObjectClass.COLUMN.value)
+    if any(rule["absent"] for rule in rules):
+        parts.add("absent")
+    return frozenset(parts)
+
+
+async def _recorded(connection: Connection, owner: str) -> frozenset[str]:
+    """The parts that the connection's entries in the ledger need."""
+    cursor = await connection.execute(
+        "SELECT DISTINCT class FROM lakebase_operator.held WHERE connection = %s", [owner]
+    )
+    return frozenset(_part(row["class"]) for row in await cursor.fetchall())
+
+
+def _part(object_class: str) -> str:
+    return "DEFAULT" if object_class.startswith("DEFAULT ") else object_class
 
 
 _OPTION = "*"
@@ -432,7 +459,7 @@ async def log_changes(connection: Connection, owner: str, entries: Iterable[tupl
     async with connection.cursor() as cursor:
         await cursor.execute(
             "INSERT INTO lakebase_operator.change_log (connection, resources, statement, result)"
-            " SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::text[])",
+            " SELECT %s, * FROM unnest(%b::text[], %b::text[], %b::text[])",  # as text, each quote would be escaped
             [owner, *(list(column) for column in zip(*rows, strict=True))],
         )
 

@@ -22,6 +22,7 @@ SETTINGS = {
     "datestyle": "ISO",
     "work_mem": "64MB",  # the comparison of 10,000 objects stays in memory
     "jit": "off",  # compiling it takes longer than running it
+    "enable_memoize": "off",  # nothing comes twice where it would be used
     "enable_nestloop": "off",  # the planner knows nothing of the sizes in a CTE; a hash join is right at any
 }
 """What every session of the operator is set to."""

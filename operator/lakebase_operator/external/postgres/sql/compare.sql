@@ -87,15 +87,19 @@ mine AS MATERIALIZED (
 ),
 named AS MATERIALIZED (
     SELECT class, oid, part, schema, name, detail FROM candidate
+    -- if COLUMN
     UNION ALL
     SELECT 'COLUMN', o.oid, o.part, c.schema, c.name, a.attname
     FROM object o JOIN candidate c ON c.class = 'TABLE' AND c.oid = o.oid
     JOIN pg_attribute a ON a.attrelid = o.oid AND a.attnum = o.part
     WHERE o.class = 'COLUMN'
+    -- end
+    -- if DEFAULT
     UNION ALL
     SELECT o.class, o.oid, o.part, COALESCE(n.nspname, ''), r.rolname, NULL
     FROM object o JOIN pg_roles r ON r.oid = o.oid LEFT JOIN pg_namespace n ON n.oid = o.part::oid
     WHERE o.class LIKE 'DEFAULT %%'
+    -- end
 )
 SELECT 'grant' AS tag, d.rules, d.class, d.oid, d.part, n.schema, n.name, n.detail, a.owner, d.privilege, NULL::oid AS grantor,
        m.grantees, m.drifted,
@@ -157,12 +161,15 @@ LEFT JOIN pg_roles o ON r.class LIKE 'DEFAULT %%' AND o.rolname = x.name
 WHERE a.name IS NULL AND o.oid IS NULL AND NOT x.name LIKE ANY (r.excluding)
   AND (r.class NOT IN ('DATABASE', 'PARAMETER', 'TABLESPACE') OR %(home)s AND x.name <> ALL (%(others)s::text[]))
 
+-- if DEFAULT
 UNION ALL
 
 SELECT 'absent', ARRAY[r.id], 'SCHEMA', NULL, NULL, '', r.schema, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL, NULL
 FROM rule r WHERE r.class LIKE 'DEFAULT %%' AND r.schema <> '' AND r.schema NOT IN (SELECT name FROM place)
+-- end
 
+-- if COLUMN
 UNION ALL
 
 SELECT 'absent', ARRAY[r.id], 'COLUMN', m.oid, NULL, m.schema, m.name, x.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
@@ -170,7 +177,9 @@ SELECT 'absent', ARRAY[r.id], 'COLUMN', m.oid, NULL, m.schema, m.name, x.name, N
 FROM matched m JOIN rule r ON r.id = m.rule AND m.named CROSS JOIN LATERAL unnest(r.columns) AS x(name)
 LEFT JOIN pg_attribute a ON a.attrelid = m.oid AND a.attname = x.name AND a.attnum > 0 AND NOT a.attisdropped
 WHERE a.attname IS NULL
+-- end
 
+-- if writing
 UNION ALL
 
 (SELECT 'read-only', ARRAY[m.rule], 'TABLE', m.oid, NULL, m.schema, m.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
@@ -179,7 +188,9 @@ UNION ALL
  WHERE r.access IN ('Write', 'Modify') AND m.class = 'TABLE' AND m.kind IN ('v', 'm', 'f')
    AND (m.rule, m.oid) NOT IN (SELECT rule, oid FROM plain_item WHERE class IN ('TABLE', 'COLUMN') AND privilege = 'INSERT')
  ORDER BY m.rule, m.name LIMIT 1000)
+-- end
 
+-- if absent
 UNION ALL
 
 -- Declared both present and absent.
@@ -211,6 +222,7 @@ UNION ALL
  ) AS o
  JOIN named n USING (class, oid, part)
  ORDER BY o.class, n.schema, n.name, o.privilege LIMIT 1000)
+-- end
 
 UNION ALL
 

@@ -13,6 +13,7 @@
 --
 -- An object is (class, oid, part): part is the number of a column, the schema of default privileges, the hash of a
 -- parameter's name, else 0. A privilege with an asterisk is its grant option, as in the text of an ACL.
+-- What stands between "if" and "end" is left out where nothing needs it (queries.py): planning it all takes as long as running it.
 -- Grantees are handled as sorted arrays per object and privilege, never row by row: 300,000 single privileges are 1,000 rows.
 rule AS MATERIALIZED (
     SELECT r.id, r.class, r.schema, r.names, r.matching, r.excluding, r.columns, r.access, r.privileges, r.option, r.absent,
@@ -50,12 +51,6 @@ scope AS MATERIALIZED (
     SELECT u.schemas, u.roles FROM jsonb_to_record(%(unmanaged)s::jsonb) AS u(schemas text[], roles text[])
     WHERE %(unmanaged)s::jsonb <> 'null'
 ),
-class_used AS MATERIALIZED (
-    SELECT class FROM rule UNION SELECT class FROM ledger_row
-    UNION SELECT unnest(ARRAY['TABLE', 'COLUMN', 'SEQUENCE', 'ROUTINE', 'TYPE', 'LANGUAGE', 'FOREIGN DATA WRAPPER',
-                              'FOREIGN SERVER', 'LARGE OBJECT', 'PARAMETER', 'TABLESPACE'])
-    FROM scope
-),
 place AS MATERIALIZED (
     SELECT n.oid, n.nspname AS name, r.schema IS NOT NULL AS wanted, s.wanted IS NOT NULL AS searched
     FROM pg_namespace n
@@ -83,6 +78,7 @@ candidate AS MATERIALIZED (
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
       AND (p.wanted OR p.searched
            OR c.oid IN (SELECT oid FROM ledger_row WHERE class IN ('TABLE', 'COLUMN', 'SEQUENCE')))
+    -- if ROUTINE
     UNION ALL
     SELECT 'ROUTINE', f.oid, 0, p.name, f.proname,
            (SELECT COALESCE(string_agg(format_type(t, NULL), ',' ORDER BY i), '')
@@ -91,8 +87,9 @@ candidate AS MATERIALIZED (
     FROM pg_proc f
     JOIN place p ON p.oid = f.pronamespace
     LEFT JOIN extension_member e ON e.classid = 'pg_proc'::regclass AND e.objid = f.oid
-    WHERE 'ROUTINE' IN (SELECT class FROM class_used)
-      AND (p.wanted OR p.searched OR f.oid IN (SELECT oid FROM ledger_row WHERE class = 'ROUTINE'))
+    WHERE p.wanted OR p.searched OR f.oid IN (SELECT oid FROM ledger_row WHERE class = 'ROUTINE')
+    -- end
+    -- if TYPE
     UNION ALL
     -- Arrays and multiranges have no privileges of their own; a table's row type is not a type of its own.
     SELECT 'TYPE', t.oid, 0, p.name, t.typname, NULL, t.typtype, e.objid IS NULL, p.searched
@@ -100,9 +97,10 @@ candidate AS MATERIALIZED (
     JOIN place p ON p.oid = t.typnamespace
     LEFT JOIN pg_class c ON c.oid = t.typrelid
     LEFT JOIN extension_member e ON e.classid = 'pg_type'::regclass AND e.objid = t.oid
-    WHERE 'TYPE' IN (SELECT class FROM class_used) AND t.typcategory <> 'A' AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
+    WHERE t.typcategory <> 'A' AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
       AND (t.typrelid = 0 OR c.relkind = 'c')
       AND (p.wanted OR p.searched OR t.oid IN (SELECT oid FROM ledger_row WHERE class = 'TYPE'))
+    -- end
     UNION ALL
     SELECT 'SCHEMA', oid, 0, '', nspname, NULL, NULL,
            nspname !~ '@SYSTEM_SCHEMA@' AND nspname <> ALL (%(platform)s::text[]),
@@ -115,29 +113,38 @@ candidate AS MATERIALIZED (
            AND EXISTS (SELECT FROM scope WHERE schemas IS NULL)
     FROM pg_database
     WHERE CASE WHEN %(home)s THEN datname <> ALL (%(others)s::text[]) ELSE datname = current_database() END
+    -- if LANGUAGE
     UNION ALL
     SELECT 'LANGUAGE', oid, 0, '', lanname, NULL, NULL, lanpltrusted, EXISTS (SELECT FROM scope WHERE schemas IS NULL)
-    FROM pg_language WHERE 'LANGUAGE' IN (SELECT class FROM class_used)
+    FROM pg_language
+    -- end
+    -- if FOREIGN DATA WRAPPER
     UNION ALL
     SELECT 'FOREIGN DATA WRAPPER', w.oid, 0, '', w.fdwname, NULL, NULL, e.objid IS NULL,
            EXISTS (SELECT FROM scope WHERE schemas IS NULL)
     FROM pg_foreign_data_wrapper w
     LEFT JOIN extension_member e ON e.classid = 'pg_foreign_data_wrapper'::regclass AND e.objid = w.oid
-    WHERE 'FOREIGN DATA WRAPPER' IN (SELECT class FROM class_used)
+    -- end
+    -- if FOREIGN SERVER
     UNION ALL
     SELECT 'FOREIGN SERVER', oid, 0, '', srvname, NULL, NULL, true, EXISTS (SELECT FROM scope WHERE schemas IS NULL)
-    FROM pg_foreign_server WHERE 'FOREIGN SERVER' IN (SELECT class FROM class_used)
+    FROM pg_foreign_server
+    -- end
+    -- if LARGE OBJECT
     UNION ALL
     SELECT 'LARGE OBJECT', oid, 0, '', oid::text, NULL, NULL, true,
            lomacl IS NOT NULL AND EXISTS (SELECT FROM scope WHERE schemas IS NULL)
     FROM pg_largeobject_metadata
-    WHERE 'LARGE OBJECT' IN (SELECT class FROM class_used)
-      AND (oid::text IN (SELECT unnest(names) FROM rule WHERE class = 'LARGE OBJECT')
-           OR oid IN (SELECT oid FROM ledger_row WHERE class = 'LARGE OBJECT')
-           OR (lomacl IS NOT NULL AND EXISTS (SELECT FROM scope WHERE schemas IS NULL)))
+    WHERE oid::text IN (SELECT unnest(names) FROM rule WHERE class = 'LARGE OBJECT')
+       OR oid IN (SELECT oid FROM ledger_row WHERE class = 'LARGE OBJECT')
+       OR (lomacl IS NOT NULL AND EXISTS (SELECT FROM scope WHERE schemas IS NULL))
+    -- end
+    -- if TABLESPACE
     UNION ALL
     SELECT 'TABLESPACE', oid, 0, '', spcname, NULL, NULL, spcname !~ '^pg_', EXISTS (SELECT FROM scope WHERE schemas IS NULL)
-    FROM pg_tablespace WHERE %(home)s AND 'TABLESPACE' IN (SELECT class FROM class_used)
+    FROM pg_tablespace WHERE %(home)s
+    -- end
+    -- if PARAMETER
     UNION ALL
     -- A parameter has a row only once something is granted on it; any name can be.
     SELECT 'PARAMETER', 0, hashtextextended(s.name, 0), '', s.name, NULL, NULL, true,
@@ -146,14 +153,18 @@ candidate AS MATERIALIZED (
           UNION SELECT unnest(names) FROM rule WHERE class = 'PARAMETER'
           UNION SELECT lower(name) FROM pg_settings
                 WHERE EXISTS (SELECT FROM rule WHERE class = 'PARAMETER' AND matching <> '{}')) AS s
-    WHERE %(home)s AND 'PARAMETER' IN (SELECT class FROM class_used)
+    WHERE %(home)s
+    -- end
 ),
 -- A routine is named with or without the types of its arguments.
 alias AS MATERIALIZED (
     SELECT class, schema, name, oid, part FROM candidate
+    -- if ROUTINE
     UNION ALL
     SELECT class, schema, name || '(' || detail || ')', oid, part FROM candidate WHERE class = 'ROUTINE'
+    -- end
 ),
+-- if DEFAULT
 -- Who may create something in a schema: its owner, owners of what is in it, and who was given CREATE.
 creator AS MATERIALIZED (
     SELECT r.id AS rule, x.role
@@ -173,6 +184,7 @@ creator AS MATERIALIZED (
     UNION ALL
     SELECT r.id, o.oid FROM rule r JOIN pg_roles o ON o.rolname = ANY (r.names) WHERE r.class LIKE 'DEFAULT %%'
 ),
+-- end
 matched AS MATERIALIZED (
     SELECT s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind, bool_or(s.named) AS named
     FROM (
@@ -188,17 +200,20 @@ matched AS MATERIALIZED (
     JOIN rule r ON r.id = s.rule
     WHERE NOT c.name LIKE ANY (r.excluding) AND (r.only IS NULL OR c.oid = ANY (r.only))
     GROUP BY s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind
+    -- if DEFAULT
     UNION ALL
     SELECT r.id, r.class, k.role, COALESCE(n.oid, 0)::bigint, r.schema, o.rolname, NULL, true
     FROM creator k JOIN rule r ON r.id = k.rule JOIN pg_roles o ON o.oid = k.role
     LEFT JOIN pg_namespace n ON n.nspname = r.schema
     WHERE r.schema = '' OR n.oid IS NOT NULL
+    -- end
 ),
 -- What each rule wants on each object, or wants to be absent; without grant options.
 plain_item AS MATERIALIZED (
     SELECT m.rule, m.class, m.oid, m.part, p.privilege, false AS implied
     FROM matched m JOIN rule r ON r.id = m.rule CROSS JOIN LATERAL unnest(r.privileges) AS p(privilege)
     WHERE r.columns = '{}' AND (m.class <> 'TABLE' OR r.access IS NULL OR p.privilege = 'SELECT' OR m.kind IN ('r', 'p'))
+    -- if COLUMN
     UNION ALL
     SELECT m.rule, 'COLUMN', m.oid, a.attnum, p.privilege, false
     FROM matched m JOIN rule r ON r.id = m.rule
@@ -206,6 +221,8 @@ plain_item AS MATERIALIZED (
     CROSS JOIN LATERAL unnest(r.privileges) AS p(privilege)
     WHERE r.columns <> '{}' AND m.class = 'TABLE'
       AND (r.access IS NULL OR p.privilege = 'SELECT' OR m.kind IN ('r', 'p'))
+    -- end
+    -- if writing
     UNION ALL
     -- Views and foreign tables: an access level gives writing only where it is possible, and named on purpose.
     SELECT m.rule, CASE WHEN a.attnum IS NULL THEN 'TABLE' ELSE 'COLUMN' END, m.oid, COALESCE(a.attnum, 0), p.privilege, false
@@ -229,6 +246,7 @@ plain_item AS MATERIALIZED (
                     AND d.refobjid = m.oid AND d.refobjsubid > 0 AND d.deptype = 'a'
     JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
     WHERE m.class = 'TABLE'
+    -- end
     UNION ALL
     -- What makes a granted object usable.
     SELECT DISTINCT m.rule, 'SCHEMA', p.oid, 0::bigint, 'USAGE', true
@@ -253,12 +271,21 @@ want AS MATERIALIZED (
           FROM item GROUP BY class, oid, part, privilege, absent, rule) AS once
     GROUP BY class, oid, part, privilege, absent
 ),
--- Few distinct combinations of rules stand behind many objects: their grantees are united once each.
+-- Few distinct combinations of rules stand behind many objects: their grantees are united once each. Most are of one rule.
+distinct_rules AS MATERIALIZED (
+    SELECT rules, row_number() OVER () AS number FROM (SELECT DISTINCT rules FROM want) AS w
+),
 combination AS MATERIALIZED (
-    SELECT c.rules, array_agg(DISTINCT g ORDER BY g) AS grantees
-    FROM (SELECT DISTINCT rules FROM want) AS c
-    CROSS JOIN LATERAL unnest(c.rules) AS x(id) JOIN rule r USING (id) CROSS JOIN LATERAL unnest(r.grantees) AS g
-    GROUP BY c.rules
+    SELECT c.rules, r.grantees FROM distinct_rules c JOIN rule r ON r.id = c.rules[1]
+    WHERE cardinality(c.rules) = 1 AND r.grantees <> '{}'
+    UNION ALL
+    SELECT c.rules, u.grantees
+    FROM distinct_rules c
+    JOIN (SELECT c.number, array_agg(DISTINCT g ORDER BY g) AS grantees
+          FROM distinct_rules c
+          CROSS JOIN LATERAL unnest(c.rules) AS x(id) JOIN rule r USING (id) CROSS JOIN LATERAL unnest(r.grantees) AS g
+          WHERE cardinality(c.rules) > 1
+          GROUP BY c.number) AS u USING (number)
 ),
 forbid AS MATERIALIZED (
     SELECT w.class, w.oid, w.part, w.privilege, w.rules, c.grantees FROM want w JOIN combination c USING (rules) WHERE w.absent
@@ -281,11 +308,18 @@ declared AS MATERIALIZED (
 ),
 -- Where, and of whom, what nobody declares is looked for: never of the system, nor of the operator itself.
 searched_grantee AS MATERIALIZED (
+    SELECT NULL::oid AS oid WHERE false
+    -- if search
+    UNION ALL
     SELECT g.oid FROM (SELECT oid, rolname::text FROM pg_roles UNION ALL SELECT 0, 'PUBLIC') AS g(oid, name), scope
     WHERE g.name !~* '@SYSTEM_ROLE@' AND g.name <> current_user
       AND (scope.roles IS NULL OR g.name = ANY (scope.roles)) AND (%(focus)s::oid[] IS NULL OR g.oid = ANY (%(focus)s::oid[]))
+    -- end
 ),
 searched AS MATERIALIZED (
+    SELECT NULL::text AS class, NULL::oid AS oid, NULL::bigint AS part WHERE false
+    -- if search
+    UNION ALL
     SELECT class, oid, part FROM candidate WHERE searched
     UNION ALL
     SELECT 'COLUMN', a.attrelid, a.attnum FROM pg_attribute a
@@ -300,6 +334,7 @@ searched AS MATERIALIZED (
     WHERE o.rolname !~* '@SYSTEM_ROLE@'
       AND a.defaclnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(platform)s::text[]))
       AND (scope.schemas IS NULL OR a.defaclnamespace IN (SELECT oid FROM place WHERE searched))
+    -- end
 ),
 interesting_grantee AS MATERIALIZED (
     SELECT DISTINCT g AS oid FROM combination c, unnest(c.grantees) AS g
@@ -311,48 +346,69 @@ object AS MATERIALIZED (
     SELECT class, oid, part FROM want UNION SELECT class, oid, part FROM ledger_row
     UNION SELECT 'DATABASE', oid, 0 FROM own_database
     UNION SELECT 'TABLE', oid, 0 FROM want WHERE class = 'COLUMN'
+    -- if DEFAULT
     UNION SELECT class, oid, 0 FROM want WHERE class LIKE 'DEFAULT %%' AND absent
+    -- end
     UNION SELECT class, oid, part FROM searched
 ),
 acl AS MATERIALIZED (
     SELECT o.class, o.oid, o.part, c.relowner AS owner,
            COALESCE(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner)) AS acl
     FROM object o JOIN pg_class c ON c.oid = o.oid WHERE o.class IN ('TABLE', 'SEQUENCE')
+    -- if COLUMN
     UNION ALL
     SELECT o.class, o.oid, o.part, c.relowner, COALESCE(a.attacl, acldefault('c', c.relowner))
     FROM object o JOIN pg_class c ON c.oid = o.oid
     JOIN pg_attribute a ON a.attrelid = o.oid AND a.attnum = o.part AND NOT a.attisdropped WHERE o.class = 'COLUMN'
+    -- end
+    -- if ROUTINE
     UNION ALL
     SELECT o.class, o.oid, o.part, f.proowner, COALESCE(f.proacl, acldefault('f', f.proowner))
     FROM object o JOIN pg_proc f ON f.oid = o.oid WHERE o.class = 'ROUTINE'
+    -- end
+    -- if TYPE
     UNION ALL
     SELECT o.class, o.oid, o.part, t.typowner, COALESCE(t.typacl, acldefault('T', t.typowner))
     FROM object o JOIN pg_type t ON t.oid = o.oid WHERE o.class = 'TYPE'
+    -- end
     UNION ALL
     SELECT o.class, o.oid, o.part, n.nspowner, COALESCE(n.nspacl, acldefault('n', n.nspowner))
     FROM object o JOIN pg_namespace n ON n.oid = o.oid WHERE o.class = 'SCHEMA'
     UNION ALL
     SELECT o.class, o.oid, o.part, d.datdba, COALESCE(d.datacl, acldefault('d', d.datdba))
     FROM object o JOIN pg_database d ON d.oid = o.oid WHERE o.class = 'DATABASE'
+    -- if LANGUAGE
     UNION ALL
     SELECT o.class, o.oid, o.part, l.lanowner, COALESCE(l.lanacl, acldefault('l', l.lanowner))
     FROM object o JOIN pg_language l ON l.oid = o.oid WHERE o.class = 'LANGUAGE'
+    -- end
+    -- if FOREIGN DATA WRAPPER
     UNION ALL
     SELECT o.class, o.oid, o.part, w.fdwowner, COALESCE(w.fdwacl, acldefault('F', w.fdwowner))
     FROM object o JOIN pg_foreign_data_wrapper w ON w.oid = o.oid WHERE o.class = 'FOREIGN DATA WRAPPER'
+    -- end
+    -- if FOREIGN SERVER
     UNION ALL
     SELECT o.class, o.oid, o.part, s.srvowner, COALESCE(s.srvacl, acldefault('S', s.srvowner))
     FROM object o JOIN pg_foreign_server s ON s.oid = o.oid WHERE o.class = 'FOREIGN SERVER'
+    -- end
+    -- if LARGE OBJECT
     UNION ALL
     SELECT o.class, o.oid, o.part, l.lomowner, COALESCE(l.lomacl, acldefault('L', l.lomowner))
     FROM object o JOIN pg_largeobject_metadata l ON l.oid = o.oid WHERE o.class = 'LARGE OBJECT'
+    -- end
+    -- if TABLESPACE
     UNION ALL
     SELECT o.class, o.oid, o.part, s.spcowner, COALESCE(s.spcacl, acldefault('t', s.spcowner))
     FROM object o JOIN pg_tablespace s ON s.oid = o.oid WHERE o.class = 'TABLESPACE'
+    -- end
+    -- if PARAMETER
     UNION ALL
     -- 10: the role that initdb made owns all parameters.
     SELECT o.class, o.oid, o.part, 10, COALESCE(p.paracl, acldefault('p', 10))
     FROM object o LEFT JOIN pg_parameter_acl p ON hashtextextended(p.parname, 0) = o.part WHERE o.class = 'PARAMETER'
+    -- end
+    -- if DEFAULT
     UNION ALL
     -- Default privileges of a schema come on top of the global ones, which begin with PostgreSQL's own. 'c', of columns, is the
     -- empty ACL: aclexplode refuses an array without dimensions.
@@ -364,6 +420,7 @@ acl AS MATERIALIZED (
          AS t(class, code, kind) USING (class)
     JOIN pg_roles r ON r.oid = o.oid
     LEFT JOIN pg_default_acl a ON a.defaclrole = o.oid AND a.defaclnamespace = o.part::oid AND a.defaclobjtype = t.code
+    -- end
 ),
 -- Many objects have the same ACL: each distinct one is taken apart once.
 shared_acl AS MATERIALIZED (
@@ -391,6 +448,7 @@ exploded AS MATERIALIZED (
         UNION ALL
         SELECT x.privilege || '*', x.options, false, x.mine WHERE x.options IS NOT NULL
     ) AS y
+    WHERE y.grantees <> '{}' OR y.public OR y.mine  -- not what owners hold by themselves, which is most of it
 ),
 entry AS MATERIALIZED (
     SELECT o.class, o.oid, o.part, o.owner, x.privilege, x.grantor, x.grantees, x.public, x.mine, x.grantors
