@@ -226,7 +226,7 @@ class RefusedLogin:
     """The operator sets the password again."""
 
 
-_ADDRESS = r"not allowed to connect to this endpoint|IP address .* not allowed|VPC endpoint"
+_ADDRESS = r"not allowed to connect to this endpoint|IP address .* not allowed|VPC endpoint|pg_hba\.conf"
 _TLS = r"certificate|does not support SSL|SSL error|sslmode|Invalid protocol version"
 _BROKEN = r"unexpected eof|SSL SYSCALL|reset by peer|server closed the connection|connection is lost"
 _NOT_UP = r"the database system is |starting up|temporarily unavailable|Control plane request failed"
