@@ -263,7 +263,8 @@ class ConnectionTest(Model):
     """A test of the login as the application has it: network, authentication, schema access, tables, in this order."""
 
     interval: Duration = "1h"
-    """How often, beside once after each change of the login; `0s` means never. A compute that sleeps is not woken for it."""
+    """How often a login that works is tested, beside once after each change of it; `0s` means never. One that does not work is tested
+    again with growing pauses. A compute that sleeps is not woken for it."""
 
 
 _TWO = "(has({0}.password.logins) ? {0}.password.logins == 'Two' : !has({0}.password.from))"
@@ -457,7 +458,8 @@ class ConnectionTestStep(StrEnum):
     SCHEMA = "Schema"
     """The platform schema can be used and created in."""
     TABLES = "Tables"
-    """The tables of `exposes` are there and can be read, and each has a unique key."""
+    """The tables of `exposes` are there and can be read, and each has a unique key; without `exposes`, those in the schemas where the
+    role holds something."""
 
 
 class ConnectionTestResult(StrEnum):
@@ -468,7 +470,7 @@ class ConnectionTestResult(StrEnum):
     """Works, but something should be looked at."""
     FAILED = "Failed"
     SKIPPED = "Skipped"
-    """Not tried, since an earlier step failed, or there is nothing to test."""
+    """Not tried, since an earlier step left nothing to try it with, or there is nothing to test."""
 
 
 class ConnectionTestEntry(Model):
@@ -483,7 +485,7 @@ class ConnectionTestEntry(Model):
     message: Annotated[str, Field(max_length=2048)] = ""
     """What is wrong and what to do."""
     at: datetime
-    """When."""
+    """When. While the test goes on failing in the same way: since when."""
 
 
 class ExposedStatus(Model):
