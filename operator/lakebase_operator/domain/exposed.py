@@ -201,17 +201,19 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def missing_grants(table: ExposedTable, role: str) -> tuple[str, ...]:
-    """The statements without which a role cannot read a table."""
-    held = (
-        (table.usable, Privilege.USAGE, ObjectName(ObjectClass.SCHEMA, None, table.schema)),
-        (table.selectable, Privilege.SELECT, ObjectName(ObjectClass.TABLE, table.schema, table.name)),
-    )
-    return tuple(
-        PrivilegeStatement(Verb.GRANT, (thing,), (privilege,), (role,), None).text
-        for has, privilege, thing in held
-        if not has
-    )
+def missing_grants(tables: Iterable[ExposedTable], role: str) -> Sequence[PrivilegeStatement]:
+    """The statements without which a role cannot read tables: USAGE once for each schema, then SELECT on each table."""
+    unreadable = [table for table in tables if not table.readable]
+    schemas = dict.fromkeys(table.schema for table in unreadable if not table.usable)
+    lacking = [(Privilege.USAGE, ObjectName(ObjectClass.SCHEMA, None, schema)) for schema in schemas]
+    lacking += [
+        (Privilege.SELECT, ObjectName(ObjectClass.TABLE, table.schema, table.name))
+        for table in unreadable
+        if not table.selectable
+    ]
+    return [
+        PrivilegeStatement(Verb.GRANT, (thing,), (privilege,), (role,), None) for privilege, thing in lacking
+    ]
 
 
 def _sorted(texts: Iterable[str] | None) -> tuple[str, ...]:

@@ -184,7 +184,7 @@ class ExposingStep:
             self._tell_unreadable(one)
         one.tally.note(
             Issue(
-                f"table {table}",
+                str(table),
                 Reason.NO_UNIQUE_KEY,
                 "Nothing tells its rows apart: that takes a primary key, or a unique index over NOT NULL columns, and no "
                 "children (INHERITS).",
@@ -197,22 +197,24 @@ class ExposingStep:
         fix = "Create it, or correct the name; it is looked for at every sync."
         for database, exposed in one.found.items():
             for schema, name in exposed.missing:
-                one.tally.note([Issue(f"table {schema}.{name}", Reason.TABLE_MISSING, fix)])
+                one.tally.note([Issue(f"{schema}.{name}", Reason.TABLE_MISSING, fix)])
                 message = f"spec.exposes: table {schema}.{name} does not exist in {database}. {fix}"
                 one.tally.blame(Reason.TABLE_MISSING, message, waits=True)
 
     def _tell_unreadable(self, one: Showing) -> None:
+        name = one.role.role_name
+        one.tally.note(
+            Issue(str(lack.objects[0]), Reason.MISSING_GRANTS, lack.text, lack.privileges[0].value)
+            for exposed in one.found.values()
+            for lack in missing_grants(exposed.tables, name)
+        )
         unreadable = [table for table in one.tables if not table.readable]
-        for table in unreadable:
-            statements = "; ".join(missing_grants(table, one.role.role_name))
-            fix = f"Declare it in an AccessGrant, or run: {statements}"
-            one.tally.note([Issue(f"table {table}", Reason.MISSING_GRANTS, fix, privilege="SELECT")])
         if unreadable and one.role.spec.password is None:  # else it is the connection test's to say
             others = f" and {len(unreadable) - 1} others" if len(unreadable) > 1 else ""
             one.tally.blame(
                 Reason.MISSING_GRANTS,
-                f'spec.exposes: "{one.role.role_name}" cannot read table {unreadable[0]}{others}. Declare it in an '
-                "AccessGrant; status.issues has the statements.",
+                f'spec.exposes: "{name}" cannot read table {unreadable[0]}{others}. Declare it in an AccessGrant, or run what '
+                "status.issues has.",
                 waits=True,
             )
 

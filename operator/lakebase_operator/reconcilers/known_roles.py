@@ -51,16 +51,17 @@ class RoleTally:
         return self.of_full_passes or bool(self.role.spec.owns)
 
     def note(self, issues: Iterable[Issue]) -> None:
-        """Remember for ``status.issues``, up to its limit."""
+        """Remember for ``status.issues``, up to its limit, each once."""
         for issue in issues:
-            if len(self.issues) < MAX_STATUS_ISSUES:
-                entry = {
-                    "object": issue.object[:512],
-                    "privilege": issue.privilege,
-                    "reason": issue.reason.value,
-                    "fix": issue.fix[:1024],
-                }
-                self.issues.append({key: value for key, value in entry.items() if value is not None})
+            entry = {
+                "object": issue.object[:512],
+                "privilege": issue.privilege,
+                "reason": issue.reason.value,
+                "fix": issue.fix[:1024],
+            }
+            told = {key: value for key, value in entry.items() if value is not None}
+            if len(self.issues) < MAX_STATUS_ISSUES and told not in self.issues:
+                self.issues.append(told)
 
     def blame(self, reason: Reason, message: str, *, waits: bool = False) -> None:
         """Remember what keeps the role from being ready. The first is told, but what passes by itself goes before the rest:

@@ -92,23 +92,20 @@ def test_nothing_of_a_table_is_readable_without_its_schema() -> None:
     assert not any(column["readable"] for column in found["columns"])
 
 
-@pytest.mark.parametrize(
-    ("usable", "selectable", "statements"),
-    [
-        (True, True, ()),
-        (False, True, ('GRANT USAGE ON SCHEMA "sales" TO "app"',)),
-        (True, False, ('GRANT SELECT ON TABLE "sales"."orders" TO "app"',)),
-        (
-            False,
-            False,
-            ('GRANT USAGE ON SCHEMA "sales" TO "app"', 'GRANT SELECT ON TABLE "sales"."orders" TO "app"'),
-        ),
-    ],
-)
-def test_the_missing_grants_are_named(usable: bool, selectable: bool, statements: tuple[str, ...]) -> None:
-    table = replace(ORDERS, usable=usable, selectable=selectable)
-    assert missing_grants(table, "app") == statements
-    assert table.readable is (not statements)
+def test_the_missing_grants_are_named_those_on_a_schema_once() -> None:
+    closed, hidden = (
+        replace(ORDERS, usable=False),
+        replace(ORDERS, name="stock", usable=False, selectable=False),
+    )
+    unselectable = replace(ORDERS, schema="crm", name="people", selectable=False)
+    tables = (ORDERS, closed, hidden, unselectable)
+    assert [one.text for one in missing_grants(tables, "app")] == [
+        'GRANT USAGE ON SCHEMA "sales" TO "app"',
+        'GRANT SELECT ON TABLE "sales"."stock" TO "app"',
+        'GRANT SELECT ON TABLE "crm"."people" TO "app"',
+    ]
+    assert [one.readable for one in tables] == [True, False, False, False]
+    assert missing_grants([ORDERS], "app") == []
 
 
 @pytest.mark.requirement("R-131")

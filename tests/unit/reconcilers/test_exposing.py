@@ -11,7 +11,7 @@ from lakebase_operator.domain.errors import LakebaseError, TransientError
 from lakebase_operator.domain.exposed import Exposed, ExposedTable, RelationKind
 from lakebase_operator.domain.memberships import Edge
 from lakebase_operator.domain.plan import Actor
-from lakebase_operator.domain.roles import RoleState
+from lakebase_operator.domain.roles import Issue, RoleState
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers import exposing
 from lakebase_operator.reconcilers.exposing import ExposingStep, concerns_shown
@@ -91,6 +91,8 @@ async def test_with_a_password_what_cannot_be_read_is_listed_and_left_to_the_con
         tally = one.roles.tallies["shop"]
         assert [issue["reason"] for issue in tally.issues] == ["MissingGrants"]
         assert (tally.worst is not None) is blamed
+        tally.note([Issue("sales.orders", Reason.MISSING_GRANTS, tally.issues[0]["fix"], "SELECT")])
+        assert len(tally.issues) == 1, "each is told once"
 
 
 def state(oid: int, name: str) -> RoleState:
