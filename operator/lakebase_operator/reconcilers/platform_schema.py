@@ -200,8 +200,7 @@ class PlatformSchemaStep:
         _, owned = await step.hand_over(wanted, home=False)
         for one in wanted:
             schema = _schema_of(one.tally.role)
-            planned = self.dry and any(result == PLANNED for _, _, result in self.executed)
-            if owned.get(one.owner.oid) or planned:
+            if owned.get(one.owner.oid) or (self.dry and one.tally.worst is None):
                 self._fit(one.tally, made=found[schema].made)
 
     # -- telling -------------------------------------------------------------------------------------------------

@@ -25,6 +25,9 @@ from lakebase_operator.reconcilers.timing import observed
 LOOK_AGAIN_SECONDS = 3.0
 """Until the next look at an operation. On a branch one change is carried out at a time."""
 
+_PERHAPS_DONE = frozenset({Reason.CONTROL_PLANE_UNREACHABLE, Reason.CONTROL_PLANE_ERROR})
+"""Failures after which what was asked for may have been done all the same."""
+
 
 @dataclass(slots=True)
 class LevelStep:
@@ -83,20 +86,29 @@ class LevelStep:
             message = "spec.level: another change of a role is under way, and only one can be at a time. This one comes next."
             self._wait(tally, Reason.CONTROL_PLANE_CONFLICT, message)
         else:
-            oid = self.roles.oids[name]
-            if member:  # first: whatever happens in between, it is known as the operator's doing
-                await note_superuser(self.statements.connection, self.owner, oid, given=True)
-            try:
-                request = api.set_superuser(name, member=member)
-                operation = await observed(self.observer, "databricks", "role", request)
-            except InvalidError:
-                if member:
-                    await note_superuser(self.statements.connection, self.owner, oid, given=False)
-                raise
+            operation = await self._ask(api, name, member=member)
             if operation is not None:
                 self.operations[name] = operation
                 self.statements.executed.append((resource, line, "ok"))
             self._wait(tally, Reason.PROGRESSING, f"spec.level: Databricks {_doing(member)}.")
+
+    async def _ask(self, api: RoleApi, name: str, *, member: bool) -> str | None:
+        """What is about to be given is noted first: whatever happens in between, it is known as the operator's doing."""
+        if member:
+            await self._note(name, given=True)
+        try:
+            request = api.set_superuser(name, member=member)
+            operation = await observed(self.observer, "databricks", "role", request)
+        except LakebaseError as error:
+            if member and error.reason not in _PERHAPS_DONE:
+                await self._note(name, given=False)
+            raise
+        if member and operation is None:  # somebody else has given it
+            await self._note(name, given=False)
+        return operation
+
+    async def _note(self, name: str, *, given: bool) -> None:
+        await note_superuser(self.statements.connection, self.owner, self.roles.oids[name], given=given)
 
     async def _follow(self, api: RoleApi, name: str, tally: RoleTally) -> None:
         progress = await observed(self.observer, "databricks", "role", api.follow(self.operations[name]))
