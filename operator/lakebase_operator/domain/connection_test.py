@@ -260,7 +260,7 @@ def refused(said: str, *, where: str, database: str, login: RefusedLogin) -> Fin
     def says(pattern: str) -> bool:
         return re.search(pattern, said) is not None
 
-    if ADDRESS_BLOCKED.search(said):
+    if ADDRESS_BLOCKED.search(said) or says(r"pg_hba\.conf"):
         return failed(network, Reason.ADDRESS_BLOCKED, f"{where} refuses the address that the operator comes from: {said}. It is no "
                       "matter of the password: add the address to the workspace's IP access list.")  # fmt: skip
     if says(_TLS):
