@@ -225,7 +225,7 @@ async def test_a_test_that_is_due_or_fails_wakes_no_compute(
     assert target.stats.wake_ups == woken + 1
 
 
-@pytest.mark.requirement("R-138", "R-149")
+@pytest.mark.requirement("R-133", "R-138", "R-149")
 async def test_a_missing_grant_is_told_as_sql_and_gone_once_it_is_declared(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:

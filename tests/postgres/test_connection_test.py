@@ -407,6 +407,30 @@ async def test_usage_and_create_on_its_own_schema_are_what_an_application_needs(
     await healed(logins, role)
 
 
+@pytest.mark.requirement("R-128")
+async def test_a_platform_schema_that_the_operator_makes_is_fit_from_the_start(
+    world: World, logins: TestedLogins
+) -> None:
+    role = app(world, password={"logins": "Two"}, platformSchema={"name": "own"})
+    saying = await logins.sync(role)
+    assert logins.test(role)["Schema"] == PASSED
+    assert logins.test(role)["Tables"] == ("Warning", "NoReadableTables")
+    assert saying.verdict is READY
+    assert logins.published(role)["schema"] == "own"
+
+
+@pytest.mark.requirement("R-143")
+async def test_a_platform_schema_with_data_in_it_is_told_by_the_declaration_and_by_the_test(
+    world: World, logins: TestedLogins
+) -> None:
+    await shop(world)
+    role = app(world, platformSchema={"name": "shop"}, exposes=EXPOSES)
+    saying = await logins.sync(role)
+    assert (saying.verdict, saying.reason) == (STALLED, Reason.PLATFORM_SCHEMA_IS_DATA_SCHEMA)
+    assert logins.test(role)["Schema"] == ("Failed", "PlatformSchemaIsDataSchema")
+    assert logins.test(role)["Tables"] == SKIPPED
+
+
 @pytest.mark.requirement("R-143")
 async def test_a_data_schema_in_the_place_of_its_own_is_told_before_anything_about_rights(
     world: World, logins: TestedLogins
