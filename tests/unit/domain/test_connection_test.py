@@ -54,12 +54,8 @@ def of(said: str, **known: Any) -> Finding:
         ('permission denied for database "sales"', {}, AUTHENTICATION, Reason.MISSING_GRANTS),
         ("sorry, too many clients already", {}, AUTHENTICATION, Reason.TOO_MANY_CONNECTIONS),
         ("Too many connections to this endpoint. Please wait", {}, AUTHENTICATION, Reason.TOO_MANY_CONNECTIONS),
-<<<<<<< HEAD
         ("This IP address 203.0.113.7 is not allowed to connect to this endpoint", {}, NETWORK, Reason.ADDRESS_BLOCKED),
-=======
-        ("This IP address 203.0.113.7 is not allowed to connect to this endpoint", {}, NETWORK, Reason.NETWORK_BLOCKED),
-        ('no pg_hba.conf entry for host "203.0.113.7", user "app"', {}, NETWORK, Reason.NETWORK_BLOCKED),
->>>>>>> conntest
+        ('no pg_hba.conf entry for host "203.0.113.7", user "app"', {}, NETWORK, Reason.ADDRESS_BLOCKED),
         ("server does not support SSL, but SSL was required", {}, NETWORK, Reason.TLS_FAILED),
         ("SSL error: certificate verify failed", {}, NETWORK, Reason.TLS_FAILED),
         ("Invalid protocol version: 196608", {}, NETWORK, Reason.TLS_FAILED),
