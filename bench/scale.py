@@ -5,8 +5,9 @@ import random
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import click
 from psycopg import sql
@@ -410,11 +411,28 @@ async def measure(
             async with stage(progress, command) as place:
                 noted = Figures(progress, name)
                 if name == "grants":
-                    await ten_thousand(place, Many(grants), noted)
+                    work = ten_thousand(place, Many(grants), noted)
                 else:
-                    await two_hundred(place, Fleet(connections, dead=min(5, connections // 2)), noted)
+                    work = two_hundred(place, Fleet(connections, dead=min(5, connections // 2)), noted)
+                await _while_it_runs(place, work)
                 figures += noted.all
     return figures
+
+
+async def _while_it_runs(place: Stage, work: Coroutine[Any, Any, None]) -> None:
+    """Measure, as long as the operator does not end by itself: nothing here would start it again."""
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            if place.ended:
+                raise click.ClickException(
+                    "The operator has ended. On a machine that is too busy it loses its Lease; measure on a quiet one."
+                )
+            await asyncio.wait({task}, timeout=1)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    task.result()
 
 
 def show(figures: Sequence[Figure]) -> None:

@@ -81,8 +81,14 @@ class Stage:
 
     def stop_operator(self) -> None:
         """End it in good order."""
-        self.sandbox.processes.stop(operator_process.NAME)
         self.operator = None
+        self.sandbox.processes.stop(operator_process.NAME)
+
+    @property
+    def ended(self) -> bool:
+        """The operator was started, and has ended by itself."""
+        record = self.sandbox.processes.get(operator_process.NAME)
+        return self.operator is not None and (record is None or record.find() is None)
 
     def memory(self) -> tuple[float, float]:
         """What the operator's process has in memory now, and had at most, in MB."""

@@ -1,22 +1,25 @@
 -- What is missing and what is there too much, per object and privilege, with everything needed to act on it.
 -- One statement, whatever the number of rules, objects and grantees. Writes nothing.
-, formerly AS MATERIALIZED (
-    SELECT class, oid, part, privilege, grantees
-    FROM (SELECT *, count(*) OVER (PARTITION BY class, oid, part, privilege) AS grantors FROM ledger) AS l WHERE grantors = 1
-    UNION ALL
-    SELECT class, oid, part, privilege, array_agg(DISTINCT g ORDER BY g)
-    FROM (SELECT *, count(*) OVER (PARTITION BY class, oid, part, privilege) AS grantors FROM ledger) AS l,
-         unnest(grantees) AS g
-    WHERE grantors > 1 GROUP BY class, oid, part, privilege
+, lacking AS MATERIALIZED (
+    SELECT d.class, d.oid, d.part, d.privilege, d.rules, d.implied, d.grantees AS wanted,
+           COALESCE(h.grantees, '{}') AS held
+    FROM declared d LEFT JOIN held h USING (class, oid, part, privilege)
+    WHERE d.grantees IS DISTINCT FROM h.grantees
+),
+formerly AS MATERIALIZED (
+    SELECT l.class, l.oid, l.part, l.privilege, l.grantees, count(*) OVER (PARTITION BY class, oid, part, privilege) AS grantors
+    FROM ledger l JOIN lacking USING (class, oid, part, privilege)
 ),
 -- Few distinct combinations of arrays stand behind many rows: each is subtracted once.
 lack AS MATERIALIZED (
-    SELECT d.class, d.oid, d.part, d.privilege, d.rules, d.implied, d.grantees AS wanted,
-           COALESCE(h.grantees, '{}') AS held, COALESCE(f.grantees, '{}') AS formerly
-    FROM declared d
-    LEFT JOIN held h USING (class, oid, part, privilege)
-    LEFT JOIN formerly f USING (class, oid, part, privilege)
-    WHERE d.grantees IS DISTINCT FROM h.grantees
+    SELECT d.*, COALESCE(f.grantees, '{}') AS formerly
+    FROM lacking d
+    LEFT JOIN (
+        SELECT class, oid, part, privilege, grantees FROM formerly WHERE grantors = 1
+        UNION ALL
+        SELECT class, oid, part, privilege, array_agg(DISTINCT g ORDER BY g)
+        FROM formerly, unnest(grantees) AS g WHERE grantors > 1 GROUP BY class, oid, part, privilege
+    ) AS f USING (class, oid, part, privilege)
 ),
 lack_combination AS MATERIALIZED (
     SELECT c.*, m.grantees, ARRAY(SELECT unnest(m.grantees) INTERSECT SELECT unnest(c.formerly) ORDER BY 1) AS drifted

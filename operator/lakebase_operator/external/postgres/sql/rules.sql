@@ -529,7 +529,9 @@ baseline AS MATERIALIZED (
 -- Again, few distinct combinations of arrays stand behind many rows.
 single AS MATERIALIZED (
     SELECT e.class, e.oid, e.part, e.privilege, e.grantor, e.owner, e.grantees AS held, COALESCE(d.grantees, '{}') AS wanted,
-           COALESCE(k.grantees, '{}') AS claimed, COALESCE(b.grantees, '{}') AS basic
+           COALESCE(k.grantees, '{}') AS claimed, COALESCE(b.grantees, '{}') AS basic,
+           -- Just what is declared, and nothing of it by default or by right: most of all rows.
+           COALESCE(e.grantees = d.grantees AND b.grantees IS NULL AND e.owner <> ALL (e.grantees), false) AS exact
     FROM entry e
     LEFT JOIN declared d USING (class, oid, part, privilege)
     LEFT JOIN claim k USING (class, oid, part, privilege, grantor)
@@ -542,11 +544,14 @@ single_combination AS MATERIALIZED (
                                UNION SELECT unnest(c.claimed))
                     EXCEPT SELECT c.owner
                     ORDER BY 1) AS grantees
-    FROM (SELECT DISTINCT owner, held, wanted, claimed, basic FROM single) AS c
+    FROM (SELECT DISTINCT owner, held, wanted, claimed, basic FROM single WHERE NOT exact) AS c
 ),
 found AS MATERIALIZED (
+    SELECT class, oid, part, privilege, grantor, held AS grantees FROM single WHERE exact
+    UNION ALL
     SELECT s.class, s.oid, s.part, s.privilege, s.grantor, c.grantees
     FROM single s JOIN single_combination c USING (owner, held, wanted, claimed, basic)
+    WHERE NOT s.exact
     UNION ALL
     SELECT o.class, o.oid, o.part, o.privilege, o.grantor, array_agg(o.grantee ORDER BY o.grantee)
     FROM (
