@@ -74,7 +74,7 @@ async def everything(world: World) -> list[str]:
     return world.logged(start)
 
 
-@pytest.mark.requirement("R-84", "R-1")
+@pytest.mark.requirement("R-84")
 async def test_no_statement_of_a_whole_run_reads_or_writes_a_row_of_a_table_of_somebody_else(
     world: World,
 ) -> None:
