@@ -1,52 +1,40 @@
 """The databases of a connection: roles, then people, then the grants of each, then what is on its way out."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from itertools import chain
 
 from lakebase_operator.api import AccessGrant, LakebaseConnection
-from lakebase_operator.api.lakebase_connection import DriftAction, Mode, UnmanagedAction
+from lakebase_operator.api.lakebase_connection import Mode
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.people import People
-from lakebase_operator.domain.platform_schema import data_schemas
-from lakebase_operator.engine.catalog import Broken, key_of, kind_of
 from lakebase_operator.engine.turns import in_turns
-from lakebase_operator.external.postgres.ledger import forget_connection
 from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers import gates
 from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
+from lakebase_operator.reconcilers.closing import Closing
 from lakebase_operator.reconcilers.connection_test import ConnectionTests
-from lakebase_operator.reconcilers.context import ABANDON, Context, TooNarrowError
+from lakebase_operator.reconcilers.context import Context, TooNarrowError
 from lakebase_operator.reconcilers.declared import Declared
-from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.exposing import ExposingStep, concerns_shown
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
-from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.leaving import Leaving
-from lakebase_operator.reconcilers.logins import RETRY_SECONDS, LoginsStep
+from lakebase_operator.reconcilers.opening import Home, opened
 from lakebase_operator.reconcilers.overdue import end_overdue
 from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
-from lakebase_operator.reconcilers.platform_schema import (
-    PlatformSchemaStep,
-    keep_known,
-    roles_with_platform_schema,
-)
 from lakebase_operator.reconcilers.review import ReviewStep
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
-from lakebase_operator.reconcilers.role_execution import PLANNED
-from lakebase_operator.reconcilers.role_level import LevelStep
-from lakebase_operator.reconcilers.roles import Roles, RolesStep
+from lakebase_operator.reconcilers.role_execution import PLANNED, count_statements
+from lakebase_operator.reconcilers.role_phase import RolePhase, RolesDone
+from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
-from lakebase_operator.reconcilers.verdicts import conclude, unsupported
-from lakebase_operator.reconcilers.view import is_deleting, is_finalized
+from lakebase_operator.reconcilers.verdicts import unsupported
+from lakebase_operator.reconcilers.view import is_deleting
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +66,20 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What the work in each database starts from."""
+
+    home: Home
+    roles: RolesDone
+    declared: Sequence[Declared]
+    """AccessGrants, those that are not looked at anew but concern the same roles among them."""
+    tallies: dict[str, Tally]
+    focus: frozenset[str] | None
+    """Roles that are looked at; None: all."""
+    exposing: ExposingStep | None
+
+
+@dataclass(frozen=True, slots=True)
 class Databases:
     """Makes the databases of one connection as declared."""
 
@@ -101,178 +103,72 @@ class Databases:
         names = connection.spec.databases
         results: list[DatabaseResult] = []
         failures: dict[str, LakebaseError] = {}
-        handovers: dict[str, Sequence[tuple[str, str]]] = {}
         narrow = context.view.narrow
         async with context.memory.home.use(self.access, names[0], narrow=narrow) as borrowed:
-            home = borrowed.session
-            found = await preflight(home)
-            principal = await self.access.login.is_service_principal()
-            preflights.tell_login(connection, found, principal, context.report)
-            preflights.check(connection, found, context.report, home=True)
-            if not self.dry and connection.spec.mode is Mode.ENFORCE:
-                await end_overdue(context, connection, self.access, home, found)
-            step = RolesStep(
-                home,
-                found,
-                str(context.view.key),
-                context.report,
-                dry=self.dry,
-                approved=self.approved.role_statements if self.approved is not None else None,
-            )
-            roles = await step.run(context.view)
-            logins, level = self._logins(home, step, roles), self._level(step, roles)
-            if not narrow:  # else nothing has changed that concerns them
-                platform = await self._platform_schemas(home, step.preflight, roles, handovers)
-                await logins.run()
-                await level.run()
-            else:
-                platform = self._known_platform_schemas()
-            executed = (*step.executed, *logins.statements.executed, *level.statements.executed)
-            self._count_statements(text for _, text, result in executed if result == "ok")
+            home = await self._enter(borrowed.session)
+            phase = RolePhase(context, connection, self.access, home, dry=self.dry, approved=self.approved)
+            done = await phase.run()
+            roles, home = done.roles, Home(home.session, done.preflight)
             people = resolve(context.view, roles, context.mappings, context.report)
-            declared = await self._declare(context.view.grants, people, roles, step.preflight)
-            beside, focus = await self._beside(declared, people, roles, step.preflight)
-            exposing = self._exposing(roles)
+            declared = await self._declare(context.view.grants, people, roles, home.preflight)
+            beside, focus = await self._beside(declared, people, roles, home.preflight)
             tallies = {item.grant.metadata.uid: Tally() for item in (*declared, *beside)}
             for item in declared:
-                unsupported(item.grant, found.major_version, tallies[item.grant.metadata.uid])
+                unsupported(item.grant, home.preflight.major_version, tallies[item.grant.metadata.uid])
+            exposing = self._exposing(roles)
+            work = Work(home, done, (*declared, *beside), tallies, focus, exposing)
+            handovers = dict(done.handovers)
             for name in names:
                 try:
-                    results.append(
-                        await self._database(
-                            name,
-                            home,
-                            step.preflight,
-                            roles,
-                            (*declared, *beside),
-                            tallies,
-                            focus,
-                            handovers,
-                            platform,
-                            exposing,
-                        )
-                    )
+                    results.append(await self._database(name, work, handovers))
                 except LakebaseError as error:
                     if name == names[0]:
                         raise
                     context.expect_session(error)
                     failures[name] = error
-            await self._conclude_grants(declared, tallies, failures)
+            closing = Closing(context, connection, self.access, home, failures)
+            await closing.conclude_grants(declared, tallies)
             if exposing is not None:
                 await exposing.show(failures)
             if not is_deleting(connection):
-                await ConnectionTests(
-                    context, connection, self.access, home, roles, logins.published, dry=self.dry
-                ).run()
+                tests = ConnectionTests(
+                    context, connection, self.access, home.session, roles, done.published, dry=self.dry
+                )
+                await tests.run()
             conclude_roles(roles, names, failures, context.report, narrow=narrow)
-            await self._drop_roles(home, found, roles)
+            await closing.drop_roles(roles)
             if not narrow:
                 context.memory.declarations.keep_only(context.view.grants)
             if not self.dry:
-                self._let_broken_go(declared, failures)
+                closing.let_broken_go(declared)
                 if is_deleting(connection):
-                    await self._forget(home, failures)
-                self._remember(declared, roles, results, failures, platform)
+                    await closing.forget()
+                closing.remember(declared, roles, results, done.platform)
                 enforcing = connection.spec.mode is Mode.ENFORCE and not is_deleting(connection)
                 if enforcing and not narrow and not failures:
-                    ledger = step.preflight.ledger or results[0].managed > 0
+                    ledger = home.preflight.ledger or results[0].managed > 0
                     await ReviewStep(
-                        context, connection, self.access, home, ledger, roles, declared, people
+                        context, connection, self.access, home.session, ledger, roles, declared, people
                     ).run()
             borrowed.keep = narrow and context.memory.known is not None
-        planned = tuple((resource, text) for resource, text, result in executed if result == PLANNED)
-        return Done(results, failures, planned, handovers)
+        return Done(results, failures, done.planned, handovers)
 
-    def _logins(self, home: Connection, step: RolesStep, roles: Roles) -> LoginsStep:
-        context, services = self.context, self.context.services
-        return LoginsStep(
-            services.kube,
-            services.clock.now(),
-            services.hide,
-            self.connection,
-            str(context.view.key),
-            home,
-            self.access.server,
-            replace(step.statements, executed=[]),
-            roles,
-            context.report,
-            step.preflight.ledger,
-            context.deadlines,
-        )
-
-    def _level(self, step: RolesStep, roles: Roles) -> LevelStep:
-        context = self.context
-        return LevelStep(
-            self.access.login.roles(),
-            str(context.view.key),
-            replace(step.statements, executed=[]),
-            roles,
-            context.memory.operations,
-            context.services.clock.now(),
-            context.deadlines,
-            context.services.observer,
-        )
-
-    async def _platform_schemas(
-        self,
-        home: Connection,
-        home_preflight: Preflight,
-        roles: Roles,
-        handovers: dict[str, Sequence[tuple[str, str]]],
-    ) -> Mapping[str, frozenset[str]]:
-        """Before the logins that publish them. Returns those that are fit, by database; a database that fails stays alone."""
-        context, names = self.context, self.connection.spec.databases
-        fit: dict[str, frozenset[str]] = {}
-        grants = [grant for grant in context.view.grants if not is_deleting(grant)]
-        for name in names:
-            if not roles_with_platform_schema(roles, name, names):
-                continue
-            try:
-                async with AsyncExitStack() as stack:
-                    session, found = home, home_preflight
-                    if name != names[0]:
-                        session = await stack.enter_async_context(self.access.session(name))
-                        found = await preflight(session)
-                        preflights.check(self.connection, found, context.report, home=False)
-                    step = PlatformSchemaStep(
-                        name,
-                        names,
-                        session,
-                        found,
-                        str(context.view.key),
-                        roles,
-                        context.report,
-                        dry=self.dry,
-                        approved=frozenset(self.approved.statements) if self.approved is not None else None,
-                    )
-                    fit[name] = await step.run(grants)
-            except LakebaseError as error:
-                if home.closed:
-                    raise
-                keep_known(roles, names, name, error)
-                continue
-            self._count_statements(text for _, text, result in step.executed if result == "ok")
-            handovers[name] = [(one, text) for one, text, result in step.executed if result == PLANNED]
-        if any(
-            tally.waits for tally in roles.tallies.values() if tally.role.spec.platform_schema is not None
-        ):
-            context.deadlines.append(context.services.clock.now() + timedelta(seconds=RETRY_SECONDS))
-        return fit
-
-    def _known_platform_schemas(self) -> Mapping[str, frozenset[str]]:
-        """With a narrow view, as they were.
+    async def _enter(self, session: Connection) -> Home:
+        """What the operator may do, before anything is changed; and what is overdue ends before anything else is done.
 
         Raises
         ------
-        TooNarrowError
-            An AccessGrant speaks of one: that concerns its role.
+        LakebaseError
+            The login does not have what the operator needs.
         """
-        context, names = self.context, self.connection.spec.databases
-        platform = context.known.platform if context.known is not None else {}
-        for name, schemas in platform.items():
-            if schemas & data_schemas(context.view.grants, (), name, names).keys():
-                raise TooNarrowError
-        return platform
+        context, connection = self.context, self.connection
+        found = await preflight(session)
+        principal = await self.access.login.is_service_principal()
+        preflights.tell_login(connection, found, principal, context.report)
+        preflights.check(connection, found, context.report, home=True)
+        if not self.dry and connection.spec.mode is Mode.ENFORCE:
+            await end_overdue(context, connection, self.access, session, found)
+        return Home(session, found)
 
     def _exposing(self, roles: Roles) -> ExposingStep | None:
         """None: a narrow pass changes nothing of what is shown, and with the connection everything goes."""
@@ -340,52 +236,37 @@ class Databases:
         return declared
 
     async def _database(
-        self,
-        name: str,
-        home: Connection,
-        home_preflight: Preflight,
-        roles: Roles,
-        declared: Sequence[Declared],
-        tallies: dict[str, Tally],
-        focus: frozenset[str] | None,
-        handovers: dict[str, Sequence[tuple[str, str]]],
-        platform: Mapping[str, frozenset[str]],
-        exposing: ExposingStep | None,
+        self, name: str, work: Work, handovers: dict[str, Sequence[tuple[str, str]]]
     ) -> DatabaseResult:
         context, connection = self.context, self.connection
         is_home = name == connection.spec.databases[0]
         revoking = is_deleting(connection) and not gates.retains(connection)
-        async with AsyncExitStack() as stack:
-            session, found = home, home_preflight
-            if not is_home:
-                session = await stack.enter_async_context(self.access.session(name))
-                found = await preflight(session)
-                preflights.check(connection, found, context.report, home=False)
-            own = platform.get(name, frozenset())
+        own = work.roles.platform.get(name, frozenset())
+        async with opened(name, work.home, connection, self.access, context.report) as (session, found):
             if not revoking:
-                given = await self._hand_over(name, session, found, roles, own)
+                given = await self._hand_over(name, session, found, work.roles.roles, own)
                 handovers[name] = (*handovers.get(name, ()), *given)
             step = GrantsStep(
                 name,
                 session,
                 found,
                 str(context.view.key),
-                roles,
+                work.roles.roles,
                 Policy(
                     connection.spec.drift.action,
                     connection.spec.unmanaged_grants,
                     connection.spec.mode,
                     self.approved.digests if self.approved is not None else frozenset(),
                 ),
-                tallies,
+                work.tallies,
                 may_revoke=context.unreadable() is None,
                 others=tuple(one for one in connection.spec.databases if one != name),
                 platform=own,
-                remembered=context.memory.remembered if focus is None else {},
+                remembered=context.memory.remembered if work.focus is None else {},
             )
-            result = await step.run([] if revoking else declared, home=is_home, focus=focus)
-            if exposing is not None:
-                await exposing.look(name, session)
+            result = await step.run([] if revoking else work.declared, home=is_home, focus=work.focus)
+            if work.exposing is not None:
+                await work.exposing.look(name, session)
         observer = context.services.observer
         observer.statements("GRANT", result.granted)
         observer.statements("REVOKE", result.revoked)
@@ -409,155 +290,5 @@ class Databases:
             platform=platform,
         )
         await step.run(home=name == self.connection.spec.databases[0])
-        self._count_statements(text for _, text, result in step.executed if result == "ok")
+        count_statements(self.context.services.observer, step.executed)
         return [(resource, text) for resource, text, result in step.executed if result == PLANNED]
-
-    # -- what came of it -------------------------------------------------------------------------------------------
-
-    async def _conclude_grants(
-        self,
-        declared: Sequence[Declared],
-        tallies: Mapping[str, Tally],
-        failures: Mapping[str, LakebaseError],
-    ) -> None:
-        report = self.context.report
-        now = self.context.services.clock.now()
-        unreadable = self.context.unreadable()
-        async for item in in_turns(declared):
-            grant, tally = item.grant, tallies[item.grant.metadata.uid]
-            error = failures.get(grant.spec.database)
-            if error is None and not is_deleting(grant):
-                if not is_deleting(self.connection):  # else its revocation says nothing of what is declared
-                    conclude(item, tally, now, report)
-            elif error is not None:
-                if is_deleting(grant):
-                    report.waiting(grant, Reason.DELETION_BLOCKED, f"Cannot be revoked now: {error.message}")
-                else:
-                    report.failed(grant, error)
-            elif unreadable is not None:
-                report.waiting(
-                    grant,
-                    Reason.DELETION_BLOCKED,
-                    f"Nothing is revoked while {unreadable} cannot be read: it may declare the same. Correct or delete it.",
-                )
-            elif tally.worst is not None:
-                report.fields(grant, {"issues": tally.issues})
-                report.stalled(grant, *tally.worst)
-            else:
-                self.context.leaving.append(Leaving(grant, cleaned=True))
-
-    def _let_broken_go(self, declared: Sequence[Declared], failures: Mapping[str, LakebaseError]) -> None:
-        """What cannot be read declares nothing once it is being deleted, so what it gave has been taken back."""
-        context = self.context
-        known = {item.grant.metadata.uid for item in declared}
-        undeclared = (
-            grant
-            for grant in context.view.grants
-            if is_finalized(grant)
-            and grant.spec.database in self.connection.spec.databases
-            and grant.metadata.uid not in known
-        )
-        unclear: tuple[Broken | AccessGrant, ...] = (*context.view.broken, *undeclared)
-        for broken in unclear:
-            if not is_deleting(broken):
-                continue
-            if failures or context.unreadable():
-                why = next(
-                    (error.message for error in failures.values()), "other objects cannot be read either."
-                )
-                context.report.waiting(
-                    broken, Reason.DELETION_BLOCKED, f"Cannot be cleaned up now: {why} {ABANDON}"
-                )
-            else:
-                context.leaving.append(Leaving(broken, cleaned=True))
-
-    def _remember(
-        self,
-        declared: Sequence[Declared],
-        roles: Roles,
-        results: Sequence[DatabaseResult],
-        failures: Mapping[str, LakebaseError],
-        platform: Mapping[str, frozenset[str]],
-    ) -> None:
-        """Make a narrow pass possible, if all is as declared and nothing needs a look at everything."""
-        context, spec = self.context, self.connection.spec
-        trouble = failures or any(one.unfinished or one.unrevocable or one.planned for one in results)
-        # What is wrong with a platform schema may end with a change of an AccessGrant.
-        trouble = trouble or any(
-            tally.role.spec.platform_schema is not None and tally.worst is not None
-            for tally in roles.tallies.values()
-        )
-        plain = (
-            spec.drift.action is DriftAction.REPAIR
-            and spec.unmanaged_grants.action is UnmanagedAction.KEEP
-            and spec.mode is Mode.ENFORCE
-        )
-        if trouble or not plain or context.view.broken or is_deleting(self.connection):
-            return
-        known = context.known or Known(dict(roles.oids), platform=platform)
-        for changed in context.view.changed:
-            known.drop(changed)
-        grantees = {item.grant.metadata.uid: item.grantees for item in declared}
-        for grant in context.view.grants:
-            if not is_deleting(grant):
-                known.put(key_of(grant), grantees.get(grant.metadata.uid, frozenset()))
-        context.memory.known = known
-
-    # -- what goes -------------------------------------------------------------------------------------------------
-
-    async def _drop_roles(self, home: Connection, found: Preflight, roles: Roles) -> None:
-        databases = self.connection.spec.databases
-        drop = RoleDrop(self.access, home, found.role, roles, self.context.report, databases)
-        enforcing = self.connection.spec.mode is Mode.ENFORCE or is_deleting(self.connection)
-        for role in self.context.view.roles:
-            if not (is_deleting(role) and is_finalized(role)):
-                continue
-            if not enforcing and (drop.would_drop(role) or drop.platform_schema_to_drop(role) is not None):
-                self.context.report.waiting(
-                    role,
-                    Reason.PLANNED,
-                    f"The LakebaseConnection {self.context.view.key} is in mode Plan; roles and schemas are dropped when it is Enforce.",
-                )
-            elif await drop.run(role):
-                self.context.leaving.append(Leaving(role, cleaned=True))
-
-    async def _forget(self, home: Connection, failures: Mapping[str, LakebaseError]) -> None:
-        """The last step of a connection: once its dependents are gone, and its grants if they were to be revoked."""
-        context, connection = self.context, self.connection
-        leaving = {id(one.subject) for one in context.leaving}
-        left = [
-            one
-            for one in context.view.dependents
-            if is_deleting(one) and is_finalized(one) and id(one) not in leaving
-        ]
-        if left:
-            names = ", ".join(
-                f"{kind_of(one)} {one.metadata.namespace}/{one.metadata.name}" for one in left[:5]
-            )
-            context.report.waiting(
-                connection,
-                Reason.WAITING_FOR_DEPENDENTS,
-                f"Waits until {names} are cleaned up with its credential.",
-            )
-            return
-        if failures:
-            name, error = next(iter(failures.items()))
-            context.report.waiting(connection, Reason.DELETION_BLOCKED, f"{name}: {error.message}")
-            return
-        if gates.retains(connection):
-            return  # the next pass lets it go, after the grace for those that are still to be deleted
-        for name in connection.spec.databases:
-            async with AsyncExitStack() as stack:
-                session = home
-                if name != connection.spec.databases[0]:
-                    session = await stack.enter_async_context(self.access.session(name))
-                if (await preflight(session)).ledger:
-                    await forget_connection(session, str(context.view.key))
-        context.leaving.append(Leaving(connection, cleaned=True))
-
-    def _count_statements(self, texts: Iterable[str]) -> None:
-        counts: dict[str, int] = defaultdict(int)
-        for text in texts:
-            counts[" ".join(text.split()[:2])] += 1
-        for verb, count in counts.items():
-            self.context.services.observer.statements(verb, count)

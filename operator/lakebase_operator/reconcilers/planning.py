@@ -1,6 +1,5 @@
 """A look at what a pass would do, for manifests that are in no cluster: nothing is changed, and no status is written."""
 
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from lakebase_operator.api import LakebaseConnection
@@ -15,6 +14,7 @@ from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.declared import Declared, declare
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
+from lakebase_operator.reconcilers.opening import Home, opened
 from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
@@ -82,12 +82,7 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
         for item in declared:
             unsupported(item.grant, found.major_version, tallies[item.grant.metadata.uid])
         for name in names:
-            async with AsyncExitStack() as stack:
-                session, here = home, found
-                if name != names[0]:
-                    session = await stack.enter_async_context(access.session(name))
-                    here = await preflight(session)
-                    preflights.check(connection, here, report, home=False)
+            async with opened(name, Home(home, found), connection, access, report) as (session, here):
                 schemas = PlatformSchemaStep(name, names, session, here, str(key), roles, report, dry=True)
                 own = await schemas.run(view.grants)
                 owners = OwnershipStep(name, session, here, str(key), roles, dry=True, platform=own)

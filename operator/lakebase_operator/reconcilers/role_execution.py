@@ -1,6 +1,7 @@
 """Carrying out statements about roles, one transaction each: Lakebase forwards them to its control plane at commit."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -13,6 +14,7 @@ from lakebase_operator.domain.memberships import loan
 from lakebase_operator.domain.plan import Acting, Actor
 from lakebase_operator.domain.role_statements import RESET_ROLE, set_local_role
 from lakebase_operator.domain.roles import Step
+from lakebase_operator.engine.observer import Observer
 from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.external.postgres.retries import while_others_change
 from lakebase_operator.external.postgres.session import Connection
@@ -20,6 +22,21 @@ from lakebase_operator.reconcilers.known_roles import Roles
 
 PLANNED = "planned"
 """The result of a statement that was only noted."""
+
+
+def count_statements(observer: Observer, executed: Iterable[tuple[str, str, str]]) -> None:
+    """Count what was carried out, by the first two words.
+
+    Parameters
+    ----------
+    observer
+        Is told.
+    executed
+        Resources, statement, result.
+    """
+    counts = Counter(" ".join(text.split()[:2]) for _, text, result in executed if result == "ok")
+    for verb, count in counts.items():
+        observer.statements(verb, count)
 
 
 @dataclass(slots=True)
