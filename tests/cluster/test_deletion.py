@@ -223,6 +223,27 @@ async def test_what_is_deleted_while_no_operator_runs_is_cleaned_up_at_its_start
     assert not await sales.run("SELECT FROM pg_roles WHERE rolname = %s", f"gone_{sales.name}")
 
 
+async def test_a_role_that_takes_over_nothing_is_dropped_if_the_operator_has_made_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.database()
+    made, found = f"made_{sales.name}", f"found_{sales.name}"
+    await there.apply(
+        await lab.connection(there, sales),
+        role("made", roleName=made, adopt=False, deletionPolicy="Drop"),
+    )
+    await there.ready("PostgresRole/made")
+    await sales.run(f"CREATE ROLE {found}")
+    await there.apply(role("found", roleName=found, adopt=False, deletionPolicy="Drop"))
+    await there.reason("PostgresRole/found", "RoleExists")
+    for name in ("made", "found"):
+        await there.delete(f"PostgresRole/{name}")
+        await there.gone(f"PostgresRole/{name}")
+    left = await sales.run("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [made, found])
+    assert left == [(found,)]
+
+
 @pytest.mark.requirement("R-215")
 async def test_a_mapping_that_is_deleted_takes_access_back(
     lab: Lab, there: Namespace, operators: Operators

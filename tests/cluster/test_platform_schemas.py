@@ -84,6 +84,34 @@ async def test_a_schema_with_data_is_refused_and_is_well_again_when_nobody_speak
     await there.ready(APP)
 
 
+@pytest.mark.requirement("R-120")
+async def test_patterns_leave_it_out_in_narrow_passes_too(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.database()
+    name = f"app_{sales.name}"
+    await there.apply(
+        await lab.connection(there, sales),
+        role("app", roleName=name, platformSchema={"name": "app_own"}),
+        role("analysts", roleName=sales.analysts),
+    )
+    await there.ready(CONNECTION, APP, "PostgresRole/analysts")
+    everywhere = grant("everywhere", sales.analysts, database=sales.name, privileges=["USAGE"])
+    everywhere["spec"]["objects"] = [{"schemas": {"matching": ["*"]}}]
+    await there.apply(everywhere)  # after a pass without any trouble, only this is looked at
+    await there.ready("AccessGrant/everywhere")
+
+    async def usage(schema: str) -> bool:
+        return bool(await sales.value("SELECT has_schema_privilege(%s, %s, 'USAGE')", sales.analysts, schema))
+
+    assert await usage("sales")
+    assert not await usage("app_own")
+    await there.annotate(CONNECTION, sync_now="1")
+    await there.until(CONNECTION, lambda body: body["status"].get("lastHandledSync") == "1")
+    assert not await usage("app_own")
+
+
 @pytest.mark.requirement("R-121")
 async def test_deleting_the_login_keeps_the_data_unless_asked(
     lab: Lab, there: Namespace, operators: Operators

@@ -384,6 +384,23 @@ async def test_when_the_role_is_dropped_its_schema_and_data_stay_and_get_another
     assert await world.value("SELECT note FROM shop_app.state") == "kept"
 
 
+async def test_a_role_that_comes_back_gets_its_data_again_by_owning_it(world: World) -> None:
+    role = await filled(world, application(world, deletionPolicy="Drop"))
+    await world.sync(being_deleted(role))
+    again = application(world)
+    synced = await world.sync(again)
+    assert synced.said(again) == (STALLED, Reason.PLATFORM_SCHEMA_IS_DATA_SCHEMA)
+    everything = [
+        {"schemas": {"names": ["shop_app"]}},
+        *({kind: {"schema": "shop_app", "matching": ["*"]}} for kind in ("tables", "routines", "types")),
+    ]
+    again = application(world, owns=everything)
+    await world.sync(again)
+    synced = await world.sync(again)
+    assert synced.said(again) == (READY, Reason.SUCCEEDED), synced.of(again).message
+    assert await contents(world) == {(one, role.role_name) for one in EVERYTHING}
+
+
 @pytest.mark.requirement("R-121")
 async def test_by_default_nothing_happens_to_it_when_the_object_goes(world: World) -> None:
     role = await filled(world, application(world))

@@ -137,6 +137,9 @@ class ControlPlane:
         self.refuses: LakebaseError | None = None
         self.ends_with: LakebaseError | None = None
 
+    def problem(self, role: str, *, member: bool) -> None:
+        """Everything can be asked for."""
+
     async def set_superuser(self, role: str, *, member: bool) -> str | None:
         if self.refuses is not None:
             raise self.refuses
@@ -236,22 +239,29 @@ async def test_one_change_is_asked_for_at_a_time(world: World, plane: ControlPla
 
 
 @pytest.mark.requirement("R-111", "R-148")
-@pytest.mark.parametrize("kind", [TransientError, InvalidError])
+@pytest.mark.parametrize(
+    ("error", "perhaps_done"),
+    [
+        (TransientError(Reason.CONTROL_PLANE_CONFLICT, "Another operation runs."), False),
+        (InvalidError(Reason.CONTROL_PLANE_DENIED, "It may not."), False),
+        (TransientError(Reason.CONTROL_PLANE_UNREACHABLE, "No answer."), True),
+    ],
+)
 async def test_what_the_api_answers_is_told_and_tried_again(
-    world: World, plane: ControlPlane, kind: type[LakebaseError]
+    world: World, plane: ControlPlane, error: LakebaseError, perhaps_done: bool
 ) -> None:
     role = application(world)
-    plane.refuses = kind(Reason.CONTROL_PLANE_CONFLICT, "Another operation runs.")
+    plane.refuses = error
     synced = await world.sync(role)
-    verdict = WAITING if kind is TransientError else STALLED
-    assert synced.said(role) == (verdict, Reason.CONTROL_PLANE_CONFLICT)
-    assert synced.of(role).message == "spec.level: Another operation runs."
-    assert bool(world.deadlines) is (kind is TransientError)
+    passes = isinstance(error, TransientError)
+    assert synced.said(role) == (WAITING if passes else STALLED, error.reason)
+    assert synced.of(role).message == f"spec.level: {error.message}"
+    assert bool(world.deadlines) is passes
     # What was refused was not given: if somebody else gives it now, it is theirs.
     await world.run(f"GRANT {SUPERUSER} TO {{r}}", r=role.role_name)
     plane.refuses = None
     await world.sync(application(world, "Specific"))
-    assert (not plane.asked) is (kind is InvalidError)
+    assert bool(plane.asked) is perhaps_done
 
 
 async def test_an_operation_that_fails_is_told_and_asked_for_again(world: World, plane: ControlPlane) -> None:

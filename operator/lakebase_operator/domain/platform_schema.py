@@ -1,5 +1,6 @@
 """Platform schemas: a schema of an application's own, which must never be one with somebody else's data."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,7 +45,7 @@ class Unfit:
     why: str
 
 
-def judge(name: str, role: int, found: FoundSchema | None, data: Mapping[str, str]) -> Action | Unfit:
+def judge(name: str, role: int, found: FoundSchema | None, taken: str | None) -> Action | Unfit:
     """What to do with the schema that a role wants for itself.
 
     Parameters
@@ -55,13 +56,13 @@ def judge(name: str, role: int, found: FoundSchema | None, data: Mapping[str, st
         OID of the role.
     found
         The schema as it is; None: there is none.
-    data
-        :func:`data_schemas` of the database, of everybody but the role.
+    taken
+        Who else speaks of it: :func:`data_schemas`, :func:`claimed_by_another`.
     """
     if name == "public" or SYSTEM_SCHEMA.match(name):
         return Unfit("it belongs to everybody, or to the system")
-    if name in data:
-        return Unfit(data[name])
+    if taken is not None:
+        return Unfit(taken)
     if found is None:
         return Action.CREATE
     if found.foreign is not None:
@@ -104,27 +105,45 @@ def data_schemas(
     return found
 
 
-def owned_by_others(
-    role: PostgresRole, roles: Iterable[PostgresRole], database: str, databases: Sequence[str]
-) -> Mapping[str, str]:
-    """Schemas of a database that other roles declare to own, or to own something in, or want for themselves before this one,
-    each with who does."""
-    found: dict[str, str] = {}
-    before = True
-    for other in roles:
-        if other is role:
-            before = False
-            continue
-        name = f"PostgresRole {other.metadata.namespace}/{other.metadata.name}"
-        for entry in other.spec.owns:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A PostgresRole that speaks of a schema as its own."""
+
+    role: PostgresRole
+    why: str
+    for_itself: bool = False
+    """As its platform schema, of which a role may have one that another has not: the older object's."""
+
+
+def claims(
+    roles: Iterable[PostgresRole], database: str, databases: Sequence[str]
+) -> Mapping[str, Sequence[Claim]]:
+    """Who declares to own a schema of a database, or something in it, or wants it for itself; by schema, in order of age."""
+    found: dict[str, list[Claim]] = defaultdict(list)
+    for role in roles:
+        name = f"PostgresRole {role.metadata.namespace}/{role.metadata.name}"
+        for entry in role.spec.owns:
             if (entry.database or databases[0]) == database:
                 named = entry.schemas.names or [] if entry.schemas is not None else []
                 for schema in (*_selected_from(entry), *named):
-                    found.setdefault(schema, f"{name} is to own it, or something in it (spec.owns)")
-        wanted = other.spec.platform_schema
-        if before and wanted is not None and other.platform_database(databases) == database:
-            found.setdefault(wanted.name, f"{name} has it for itself already (spec.platformSchema)")
+                    claim = Claim(role, f"{name} is to own it, or something in it (spec.owns)")
+                    found[schema].append(claim)
+        wanted = role.spec.platform_schema
+        if wanted is not None and role.platform_database(databases) == database:
+            claim = Claim(role, f"{name} has it for itself already (spec.platformSchema)", for_itself=True)
+            found[wanted.name].append(claim)
     return found
+
+
+def claimed_by_another(role: PostgresRole, of_schema: Iterable[Claim]) -> str | None:
+    """Who else has the schema that a role wants for itself: by ``owns`` anybody, by ``platformSchema`` the older one."""
+    reached = False
+    for claim in of_schema:
+        if claim.role is role:
+            reached = reached or claim.for_itself
+        elif not (claim.for_itself and reached):
+            return claim.why
+    return None
 
 
 def _selected_from(entry: Objects) -> Iterator[str]:

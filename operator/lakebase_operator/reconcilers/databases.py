@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import chain
 
 from lakebase_operator.api import AccessGrant, LakebaseConnection
@@ -26,7 +27,7 @@ from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.leaving import Leaving
-from lakebase_operator.reconcilers.logins import LoginsStep
+from lakebase_operator.reconcilers.logins import RETRY_SECONDS, LoginsStep
 from lakebase_operator.reconcilers.overdue import end_overdue
 from lakebase_operator.reconcilers.ownership import OwnershipStep
 from lakebase_operator.reconcilers.people import resolve
@@ -237,6 +238,10 @@ class Databases:
                 continue
             self._count_statements(text for _, text, result in step.executed if result == "ok")
             handovers[name] = [(one, text) for one, text, result in step.executed if result == PLANNED]
+        if any(
+            tally.waits for tally in roles.tallies.values() if tally.role.spec.platform_schema is not None
+        ):
+            context.deadlines.append(context.services.clock.now() + timedelta(seconds=RETRY_SECONDS))
         return fit
 
     def _known_platform_schemas(self) -> Mapping[str, frozenset[str]]:

@@ -1,7 +1,7 @@
 """A look at what a pass would do, for manifests that are in no cluster: nothing is changed, and no status is written."""
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lakebase_operator.api import LakebaseConnection
 from lakebase_operator.api.lakebase_connection import Mode
@@ -10,7 +10,6 @@ from lakebase_operator.domain.status import Verdict
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.clock import Clock
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
-from lakebase_operator.engine.observer import NullObserver
 from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
@@ -22,7 +21,7 @@ from lakebase_operator.reconcilers.plans import ROLES, ConnectionPlan, Part
 from lakebase_operator.reconcilers.platform_schema import PlatformSchemaStep
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
-from lakebase_operator.reconcilers.role_level import LevelStep
+from lakebase_operator.reconcilers.role_level import tell_nobody_to_ask, to_be_asked
 from lakebase_operator.reconcilers.roles import RolesStep
 from lakebase_operator.reconcilers.tally import Tally
 from lakebase_operator.reconcilers.verdicts import conclude, unsupported
@@ -66,19 +65,12 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
         preflights.check(connection, found, report, home=True)
         step = RolesStep(home, found, str(key), report, dry=True)
         roles = await step.run(view)
-        level = LevelStep(
-            None,
-            str(key),
-            replace(step.statements, executed=[]),
-            roles,
-            {},
-            clock.now(),
-            [],
-            NullObserver(),
-        )
-        await level.run()
-        statements = (*step.executed, *level.statements.executed)
-        parts.append(Part(ROLES, tuple(statement for _, statement, _ in statements)))
+        statements = [statement for _, statement, _ in step.executed]
+        if connection.spec.auth.password is None:
+            statements += to_be_asked(roles)
+        else:
+            tell_nobody_to_ask(roles)
+        parts.append(Part(ROLES, tuple(statements)))
         people = resolve(view, roles, MappingResults(catalog), report)
         declared: list[Declared] = []
         for grant in view.grants:

@@ -15,10 +15,11 @@ from lakebase_operator.domain.platform_schema import (
     Action,
     FoundSchema,
     Unfit,
+    claimed_by_another,
+    claims,
     create_schema,
     data_schemas,
     judge,
-    owned_by_others,
 )
 from lakebase_operator.domain.roles import Issue
 from lakebase_operator.external.postgres.errors import query_error
@@ -95,12 +96,13 @@ class PlatformSchemaStep:
         found = await self._read(wanted, ledger=self.preflight.ledger or not self.dry)
         declared = [tally.role for tally in self.roles.tallies.values()]
         data = data_schemas(grants, declared, self.database, self.databases)
+        claimed = claims(declared, self.database, self.databases)
         handing_over: list[Wanted] = []
         self.fit.clear()
         for name, tally in wanted.items():
             schema, role = _schema_of(tally.role), self.roles.states[name]
-            others = owned_by_others(tally.role, declared, self.database, self.databases)
-            match judge(schema, role.oid, found.get(schema), {**others, **data}):
+            taken = data.get(schema) or claimed_by_another(tally.role, claimed.get(schema, ()))
+            match judge(schema, role.oid, found.get(schema), taken):
                 case Unfit(why):
                     self._tell_unfit(tally, why)
                     continue
@@ -198,8 +200,7 @@ class PlatformSchemaStep:
         _, owned = await step.hand_over(wanted, home=False)
         for one in wanted:
             schema = _schema_of(one.tally.role)
-            planned = self.dry and any(result == PLANNED for _, _, result in self.executed)
-            if owned.get(one.owner.oid) or planned:
+            if owned.get(one.owner.oid) or (self.dry and one.tally.worst is None):
                 self._fit(one.tally, made=found[schema].made)
 
     # -- telling -------------------------------------------------------------------------------------------------

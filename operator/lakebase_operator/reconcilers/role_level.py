@@ -5,8 +5,11 @@ name is lost, the same is asked for again, which does no harm. What is so in the
 :mod:`.role_changes`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from psycopg import sql
 
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError
@@ -21,6 +24,9 @@ from lakebase_operator.reconcilers.timing import observed
 
 LOOK_AGAIN_SECONDS = 3.0
 """Until the next look at an operation. On a branch one change is carried out at a time."""
+
+_PERHAPS_DONE = frozenset({Reason.CONTROL_PLANE_UNREACHABLE, Reason.CONTROL_PLANE_ERROR})
+"""Failures after which what was asked for may have been done all the same."""
 
 
 @dataclass(slots=True)
@@ -60,8 +66,12 @@ class LevelStep:
 
     async def _one(self, name: str, tally: RoleTally) -> None:
         member = bool(tally.ask_superuser)
-        line = f'-- ask Databricks: {"GRANT" if member else "REVOKE"} databricks_superuser {"TO" if member else "FROM"} "{name}"'
+        line = f"-- ask Databricks: {_statement(name, member=member)}"
         resource = resource_name(tally.role)
+        api = self.api
+        problem = api.problem(name, member=member) if api is not None else _nobody_to_ask(name, member=member)
+        if problem is not None:
+            raise problem
         if self.statements.dry:
             self.statements.executed.append((resource, line, PLANNED))
             return
@@ -69,28 +79,36 @@ class LevelStep:
             message = "spec.level: the approved plan does not have it; it is shown anew."
             tally.blame(Reason.PLANNED, message, waits=True)
             return
-        if self.api is None:
-            raise _nobody_to_ask(name, member=member)
+        assert api is not None, "else there is nobody to ask"
         if name in self.operations:
-            await self._follow(self.api, name, tally)
+            await self._follow(api, name, tally)
         elif self.operations:
             message = "spec.level: another change of a role is under way, and only one can be at a time. This one comes next."
             self._wait(tally, Reason.CONTROL_PLANE_CONFLICT, message)
         else:
-            oid = self.roles.oids[name]
-            if member:  # first: whatever happens in between, it is known as the operator's doing
-                await note_superuser(self.statements.connection, self.owner, oid, given=True)
-            try:
-                request = self.api.set_superuser(name, member=member)
-                operation = await observed(self.observer, "databricks", "role", request)
-            except InvalidError:
-                if member:
-                    await note_superuser(self.statements.connection, self.owner, oid, given=False)
-                raise
+            operation = await self._ask(api, name, member=member)
             if operation is not None:
                 self.operations[name] = operation
                 self.statements.executed.append((resource, line, "ok"))
             self._wait(tally, Reason.PROGRESSING, f"spec.level: Databricks {_doing(member)}.")
+
+    async def _ask(self, api: RoleApi, name: str, *, member: bool) -> str | None:
+        """What is about to be given is noted first: whatever happens in between, it is known as the operator's doing."""
+        if member:
+            await self._note(name, given=True)
+        try:
+            request = api.set_superuser(name, member=member)
+            operation = await observed(self.observer, "databricks", "role", request)
+        except LakebaseError as error:
+            if member and error.reason not in _PERHAPS_DONE:
+                await self._note(name, given=False)
+            raise
+        if member and operation is None:  # somebody else has given it
+            await self._note(name, given=False)
+        return operation
+
+    async def _note(self, name: str, *, given: bool) -> None:
+        await note_superuser(self.statements.connection, self.owner, self.roles.oids[name], given=given)
 
     async def _follow(self, api: RoleApi, name: str, tally: RoleTally) -> None:
         progress = await observed(self.observer, "databricks", "role", api.follow(self.operations[name]))
@@ -105,11 +123,36 @@ class LevelStep:
         self.deadlines.append(self.now + timedelta(seconds=LOOK_AGAIN_SECONDS))
 
     def _tell_failed(self, tally: RoleTally, error: LakebaseError) -> None:
-        tally.note([Issue("membership in databricks_superuser", error.reason, error.message)])
-        tally.blame(error.reason, f"spec.level: {error.message}", waits=not isinstance(error, InvalidError))
+        _tell(tally, error)
         if not isinstance(error, InvalidError):
             pause = max(error.retry_after or 0.0, LOOK_AGAIN_SECONDS)
             self.deadlines.append(self.now + timedelta(seconds=pause))
+
+
+def to_be_asked(roles: Roles) -> Sequence[str]:
+    """What Databricks is to be asked for, as the lines of a plan."""
+    return [
+        f"-- ask Databricks: {_statement(name, member=tally.ask_superuser)}"
+        for name, tally in roles.tallies.items()
+        if tally.ask_superuser is not None
+    ]
+
+
+def tell_nobody_to_ask(roles: Roles) -> None:
+    """Say of each role that would have Databricks asked that the connection cannot."""
+    for name, tally in roles.tallies.items():
+        if tally.ask_superuser is not None:
+            _tell(tally, _nobody_to_ask(name, member=tally.ask_superuser))
+
+
+def _tell(tally: RoleTally, error: LakebaseError) -> None:
+    tally.note([Issue("membership in databricks_superuser", error.reason, error.message)])
+    tally.blame(error.reason, f"spec.level: {error.message}", waits=not isinstance(error, InvalidError))
+
+
+def _statement(name: str, *, member: bool) -> str:
+    role = sql.Identifier(name).as_string(None)
+    return f"GRANT databricks_superuser TO {role}" if member else f"REVOKE databricks_superuser FROM {role}"
 
 
 def _doing(member: bool) -> str:
@@ -122,11 +165,8 @@ def _doing(member: bool) -> str:
 
 def _nobody_to_ask(name: str, *, member: bool) -> InvalidError:
     """The login is a password, or the target a server: there is no API that could be asked."""
-    statement = (
-        f'GRANT databricks_superuser TO "{name}"' if member else f'REVOKE databricks_superuser FROM "{name}"'
-    )
     return InvalidError(
         Reason.MISSING_DATABRICKS_SUPERUSER if member else Reason.UNREVOCABLE,
         "The operator has no ADMIN option on databricks_superuser, and a LakebaseConnection with a password has no Databricks API to "
-        f"ask. Log in with OAuth (spec.auth.oauthM2M), or have somebody run who has that option: {statement}",
+        f"ask. Log in with OAuth (spec.auth.oauthM2M), or have somebody run who has that option: {_statement(name, member=member)}",
     )

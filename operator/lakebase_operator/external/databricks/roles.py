@@ -23,6 +23,9 @@ class RoleApi(Protocol):
     All methods raise :class:`~lakebase_operator.domain.errors.LakebaseError` and nothing else.
     """
 
+    def problem(self, role: str, *, member: bool) -> InvalidError | None:
+        """Why it is of no use to ask for this at all; None: it can be asked for."""
+
     async def set_superuser(self, role: str, *, member: bool) -> str | None:
         """Ask that a role become a member of databricks_superuser, or be none any more. Its other memberships stay.
 
@@ -40,6 +43,12 @@ class DatabricksRoles:
         self._call = call
         self._target = target
         self._needs = f"CAN_MANAGE on {target.owner}"
+
+    def problem(self, role: str, *, member: bool) -> InvalidError | None:
+        """See :class:`RoleApi`."""
+        if isinstance(self._target, ProvisionedTarget):
+            return _only_at_birth(self._target.instance, role, member=member)
+        return None
 
     async def set_superuser(self, role: str, *, member: bool) -> str | None:
         """See :class:`RoleApi`."""
