@@ -543,6 +543,32 @@ async def test_without_exposed_tables_those_count_where_the_role_holds_something
     assert logins.test(role)["Tables"] == ("Warning", "SchemaEmpty")
 
 
+@pytest.mark.requirement("R-132")
+async def test_what_tells_all_rows_apart_is_a_key_and_nothing_else(
+    world: World, logins: TestedLogins
+) -> None:
+    await world.run(
+        "CREATE SCHEMA shop",
+        "CREATE TABLE shop.a_primary (id int PRIMARY KEY DEFERRABLE)",
+        "CREATE TABLE shop.a_unique (id int NOT NULL, at int, UNIQUE (id) INCLUDE (at))",
+        "CREATE TABLE shop.k_null (id int UNIQUE)",
+        "CREATE TABLE shop.l_partial (id int NOT NULL)",
+        "CREATE UNIQUE INDEX ON shop.l_partial (id) WHERE id > 0",
+        "CREATE TABLE shop.m_expression (id int NOT NULL)",
+        "CREATE UNIQUE INDEX ON shop.m_expression (abs(id))",
+        "CREATE TABLE shop.n_parent (id int PRIMARY KEY)",
+        "CREATE TABLE shop.o_child (PRIMARY KEY (id)) INHERITS (shop.n_parent)",
+        "CREATE VIEW shop.view AS SELECT 1 AS id",
+    )
+    role = app(world)
+    await allow(world, role, "USAGE ON SCHEMA shop", "SELECT ON ALL TABLES IN SCHEMA shop")
+    await logins.sync(role)
+    message = logins.entry(role, "Tables")["message"]
+    assert message.endswith(
+        "Without a unique key: shop.k_null, shop.l_partial, shop.m_expression, shop.n_parent."
+    )
+
+
 async def test_what_a_group_holds_counts_for_its_member(world: World, logins: TestedLogins) -> None:
     await shop(world)
     group = await world.owned_role("readers", "NOLOGIN")

@@ -46,7 +46,7 @@ class RoleTally:
         return bool(beside or spec.suspend) or spec.password is not None
 
     def note(self, issues: Iterable[Issue]) -> None:
-        """Remember for ``status.issues``, up to its limit."""
+        """Remember for ``status.issues``, up to its limit, each once."""
         for issue in issues:
             if len(self.issues) < MAX_STATUS_ISSUES:
                 entry = {
@@ -55,7 +55,9 @@ class RoleTally:
                     "reason": issue.reason.value,
                     "fix": issue.fix[:1024],
                 }
-                self.issues.append({key: value for key, value in entry.items() if value is not None})
+                told = {key: value for key, value in entry.items() if value is not None}
+                if told not in self.issues:
+                    self.issues.append(told)
 
     def blame(self, reason: Reason, message: str, *, waits: bool = False) -> None:
         """Remember what keeps the role from being ready. The first is told, but what passes by itself goes before the rest:
