@@ -280,6 +280,20 @@ async def test_pauses_grow_while_a_test_fails(world: World, logins: TestedLogins
     assert pauses[-1] == 300.0
 
 
+async def test_a_look_tests_what_is_published_and_repairs_nothing(world: World, logins: TestedLogins) -> None:
+    role = app(world)
+    await logins.sync(role, dry=True)
+    assert not logins.doorman.asked, "nothing is published yet"
+    await logins.sync(role)
+    await world.run("ALTER ROLE {role} PASSWORD 'Somebody-elses-1'", role=role.role_name)
+    logins.now += HOUR
+    given = await world.rows("SELECT * FROM lakebase_operator.passwords")
+    await logins.sync(role, dry=True)
+    assert logins.test(role)["Authentication"] == ("Failed", "PasswordRejected")
+    assert "set again" not in logins.entry(role, "Authentication")["message"]
+    assert await world.rows("SELECT * FROM lakebase_operator.passwords") == given
+
+
 @pytest.mark.requirement("R-141")
 async def test_native_login_that_is_off_is_told_from_a_wrong_password(
     world: World, logins: TestedLogins
