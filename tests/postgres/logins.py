@@ -126,8 +126,7 @@ class Logins:
             )
             with self._ending(logins):
                 await logins.run()
-            if not dry:
-                await self.after_logins(connection, home, known, logins)
+            await self.after_logins(connection, home, known, logins)
             conclude_roles(known, [self.world.database], {}, self.report)
             executed = (*schemas.executed, *logins.statements.executed)
             self.planned = [text for _, text, _ in executed] if dry else []

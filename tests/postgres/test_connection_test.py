@@ -280,6 +280,20 @@ async def test_pauses_grow_while_a_test_fails(world: World, logins: TestedLogins
     assert pauses[-1] == 300.0
 
 
+async def test_a_look_tests_what_is_published_and_repairs_nothing(world: World, logins: TestedLogins) -> None:
+    role = app(world)
+    await logins.sync(role, dry=True)
+    assert not logins.doorman.asked, "nothing is published yet"
+    await logins.sync(role)
+    await world.run("ALTER ROLE {role} PASSWORD 'Somebody-elses-1'", role=role.role_name)
+    logins.now += HOUR
+    given = await world.rows("SELECT * FROM lakebase_operator.passwords")
+    await logins.sync(role, dry=True)
+    assert logins.test(role)["Authentication"] == ("Failed", "PasswordRejected")
+    assert "set again" not in logins.entry(role, "Authentication")["message"]
+    assert await world.rows("SELECT * FROM lakebase_operator.passwords") == given
+
+
 @pytest.mark.requirement("R-141")
 async def test_native_login_that_is_off_is_told_from_a_wrong_password(
     world: World, logins: TestedLogins
@@ -541,6 +555,32 @@ async def test_without_exposed_tables_those_count_where_the_role_holds_something
     logins.now = logins.next_at
     await logins.sync(role)
     assert logins.test(role)["Tables"] == ("Warning", "SchemaEmpty")
+
+
+@pytest.mark.requirement("R-132")
+async def test_what_tells_all_rows_apart_is_a_key_and_nothing_else(
+    world: World, logins: TestedLogins
+) -> None:
+    await world.run(
+        "CREATE SCHEMA shop",
+        "CREATE TABLE shop.a_primary (id int PRIMARY KEY DEFERRABLE)",
+        "CREATE TABLE shop.a_unique (id int NOT NULL, at int, UNIQUE (id) INCLUDE (at))",
+        "CREATE TABLE shop.k_null (id int UNIQUE)",
+        "CREATE TABLE shop.l_partial (id int NOT NULL)",
+        "CREATE UNIQUE INDEX ON shop.l_partial (id) WHERE id > 0",
+        "CREATE TABLE shop.m_expression (id int NOT NULL)",
+        "CREATE UNIQUE INDEX ON shop.m_expression (abs(id))",
+        "CREATE TABLE shop.n_parent (id int PRIMARY KEY)",
+        "CREATE TABLE shop.o_child (PRIMARY KEY (id)) INHERITS (shop.n_parent)",
+        "CREATE VIEW shop.view AS SELECT 1 AS id",
+    )
+    role = app(world)
+    await allow(world, role, "USAGE ON SCHEMA shop", "SELECT ON ALL TABLES IN SCHEMA shop")
+    await logins.sync(role)
+    message = logins.entry(role, "Tables")["message"]
+    assert message.endswith(
+        "Without a unique key: shop.k_null, shop.l_partial, shop.m_expression, shop.n_parent."
+    )
 
 
 async def test_what_a_group_holds_counts_for_its_member(world: World, logins: TestedLogins) -> None:

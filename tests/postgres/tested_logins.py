@@ -105,7 +105,7 @@ class TestedLogins(Logins):
         )
         access = self.world.access()
         tested = Access(cast(Any, _Login(self.native_login)), replace(self.server), access.instance)
-        await ConnectionTests(context, connection, tested, home, known, step.published).run()
+        await ConnectionTests(context, connection, tested, home, known, step.published, dry=step.dry).run()
 
     async def sync(self, *roles: PostgresRole, dry: bool = False) -> Saying:
         saying = await Logins.sync(self, *roles, dry=dry)

@@ -1,6 +1,6 @@
 -- Schemas in which the current role can read something, or holds something otherwise than through PUBLIC, and what it can read
 -- there. Those of the system and %(leave_out)s are left out, and what belongs to extensions. A partition is reached through its
--- parent.
+-- parent. A unique key is one that tells all rows apart, as in exposed.sql.
 WITH relation AS (
     SELECT c.relnamespace,
            c.relname,
@@ -10,7 +10,14 @@ WITH relation AS (
            c.relkind IN ('r', 'p') AND NOT EXISTS (
                SELECT FROM pg_index AS i
                 WHERE i.indrelid = c.oid
-                  AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+                  AND i.indisunique AND i.indisvalid AND (i.indimmediate OR i.indisprimary)
+                  AND i.indpred IS NULL AND i.indexprs IS NULL
+                  AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits AS h WHERE h.inhparent = c.oid))
+                  AND NOT EXISTS (
+                      SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+                        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
+                       WHERE k.place <= i.indnkeyatts AND NOT a.attnotnull
+                  )
            ) AS keyless
       FROM pg_class AS c
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
