@@ -207,13 +207,14 @@ async def test_who_declares_the_login_declares_its_validity(any_world: World) ->
     assert (await attributes(world, theirs))["validUntil"] == datetime(2040, 1, 1, tzinfo=UTC)
 
 
-async def test_a_ledger_of_an_earlier_version_is_completed(world: World) -> None:
+@pytest.mark.parametrize("lacking", [("superuser",), ("superuser", "commented", "database_settings")])
+async def test_a_ledger_of_an_earlier_version_is_completed(world: World, lacking: tuple[str, ...]) -> None:
     name = world.name("app")
     await world.sync(postgres_role(name, settings={"work_mem": "8MB"}))
-    await world.run(
-        "ALTER TABLE lakebase_operator.roles DROP COLUMN database_settings, DROP COLUMN commented"
-    )
-    role = postgres_role(name, comment="known")
+    await world.run("DROP TABLE lakebase_operator.platform_schemas")
+    for column in lacking:
+        await world.run("ALTER TABLE lakebase_operator.roles DROP COLUMN {c}", c=column)
+    role = postgres_role(name, comment="known", platformSchema={"name": "app_own"})
     assert (await world.sync(role)).said(role) == (READY, Reason.SUCCEEDED)
     assert await settings(world, name) == []
     assert await comment(world, name) == "known"
