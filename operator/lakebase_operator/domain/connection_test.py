@@ -32,7 +32,7 @@ EARLY = 0.9
 
 _PASSES_BY_ITSELF = frozenset(
     {
-        Reason.HOST_UNRESOLVABLE, Reason.NETWORK_BLOCKED, Reason.PORT_CLOSED, Reason.UNREACHABLE, Reason.RESUMING,
+        Reason.HOST_UNRESOLVABLE, Reason.NETWORK_BLOCKED, Reason.ADDRESS_BLOCKED, Reason.PORT_CLOSED, Reason.UNREACHABLE, Reason.RESUMING,
         Reason.TOO_MANY_CONNECTIONS, Reason.ROLE_MISSING, Reason.ROLE_NOT_LOGIN,
     }
 )  # fmt: skip
