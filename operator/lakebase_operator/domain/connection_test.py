@@ -178,7 +178,7 @@ def is_due(
     generation
         Of the PostgresRole now.
     changed
-        The login has been changed since.
+        The login has been changed since, or somebody asks for a test.
     interval
         Seconds between two tests of a login that works; 0: it is not tested again.
     now
@@ -193,11 +193,14 @@ def is_due(
     return due is not None and due <= now
 
 
-def next_try(status: Mapping[str, Any], now: datetime, *, shortest: float, longest: float) -> datetime:
-    """When a login that does not work is tested again: the longer it has not, the later. Pauses in seconds."""
+def next_try(
+    status: Mapping[str, Any], reason: Reason, now: datetime, *, shortest: float, longest: float
+) -> datetime:
+    """When a login that does not work is tested again: the longer it has not, the later. Pauses in seconds. Another ``reason`` than
+    before is a step on, so it is tried soon."""
     tested = tested_condition(status)
     lasted = 0.0
-    if tested is not None and tested["status"] == "False":
+    if tested is not None and (tested["status"], tested["reason"]) == ("False", reason.value):
         lasted = (now - datetime.fromisoformat(tested["lastTransitionTime"])).total_seconds()
     return now + timedelta(seconds=min(max(lasted, shortest), longest))
 

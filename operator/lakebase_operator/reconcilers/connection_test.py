@@ -95,7 +95,8 @@ class ConnectionTests:
         status = context.services.catalog.status(key_of(role))
         interval = seconds(role.spec.test.interval)
         generation = role.metadata.generation
-        if tests.is_due(status, generation=generation, changed=login.changed, interval=interval, now=now):
+        changed = login.changed or context.asked_now(self.connection)
+        if tests.is_due(status, generation=generation, changed=changed, interval=interval, now=now):
             return True
         if (following := tests.next_test(status, interval)) is not None:
             context.deadlines.append(following)
@@ -239,7 +240,9 @@ class ConnectionTests:
         tally.blame(first.reason, f"{first.step.value}: {first.message}", waits=first.waits)
         status = services.catalog.status(key_of(role))
         shortest, longest = settings.retry_base_seconds, settings.retry_cap_seconds
-        context.deadlines.append(tests.next_try(status, now, shortest=shortest, longest=longest))
+        context.deadlines.append(
+            tests.next_try(status, first.reason, now, shortest=shortest, longest=longest)
+        )
 
     def _tell_suspended(self, role: PostgresRole) -> None:
         status = self.context.services.catalog.status(key_of(role))

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypeGuard
 
 from lakebase_operator.api import LakebaseConnection, UserMapping
-from lakebase_operator.api.base import ANNOTATION_ABANDON
+from lakebase_operator.api.base import ANNOTATION_ABANDON, ANNOTATION_SYNC_NOW
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.engine.catalog import key_of
@@ -57,6 +57,11 @@ class Context:
         """The connection's status as it was last written."""
         key = self.view.key
         return self.services.catalog.status(ObjectKey(LakebaseConnection.kind_name, key.namespace, key.name))
+
+    def asked_now(self, connection: LakebaseConnection) -> bool:
+        """Whether somebody asks for a look at everything at once, by annotation."""
+        asked = connection.metadata.annotations.get(ANNOTATION_SYNC_NOW)
+        return asked is not None and asked != self.status().get("lastHandledSync")
 
     def is_pending(self, one: LakebaseConnection | Dependent) -> bool:
         """Whether something is declared that no pass has carried out."""

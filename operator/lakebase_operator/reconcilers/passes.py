@@ -8,7 +8,7 @@ from dataclasses import replace
 import psycopg
 
 from lakebase_operator.api import LakebaseConnection
-from lakebase_operator.api.base import ANNOTATION_APPROVE, ANNOTATION_SYNC_NOW
+from lakebase_operator.api.base import ANNOTATION_APPROVE
 from lakebase_operator.api.lakebase_connection import Mode, WhenAsleep
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.instance import Instance, InstanceState
@@ -192,11 +192,9 @@ async def _ask(context: Context, login: Login) -> Instance:
 
 def _may_wake(context: Context, connection: LakebaseConnection) -> bool:
     """Whether there is a reason to wake a sleeping compute: something declared, or asked for, but not a mere look."""
-    asked = connection.metadata.annotations.get(ANNOTATION_SYNC_NOW)
-    handled = context.status().get("lastHandledSync")
     return (
         connection.spec.when_asleep is WhenAsleep.WAKE
-        or (asked is not None and asked != handled)
+        or context.asked_now(connection)
         or _is_approved(context, connection)
         or context.has_work(connection)
         or any(context.is_pending(one) for one in context.view.dependents)

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import psycopg
 
 from lakebase_operator.api import LakebaseConnection
-from lakebase_operator.api.base import ANNOTATION_SYNC_NOW
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.access_review import (
     FINDING_HEADINGS,
@@ -109,8 +108,7 @@ class ReviewStep:
 
     def _is_due(self, interval: float) -> bool:
         status = self.context.status()
-        asked = self.connection.metadata.annotations.get(ANNOTATION_SYNC_NOW)
-        if asked is not None and asked != status.get("lastHandledSync"):
+        if self.context.asked_now(self.connection):
             return True
         at = (status.get("report") or {}).get("at")
         if at is None:  # not in the first pass: its grants are still being made

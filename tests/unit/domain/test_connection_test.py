@@ -158,7 +158,7 @@ def status(result: str = "True", *, at: datetime = NOW, generation: int = 1) -> 
             {
                 "type": "ConnectionTested",
                 "status": result,
-                "reason": "X",
+                "reason": Reason.PORT_CLOSED.value,
                 "lastTransitionTime": at.isoformat(),
             }
         ],
@@ -196,12 +196,13 @@ def test_without_an_interval_time_alone_asks_for_no_test() -> None:
 
 
 def test_the_longer_it_fails_the_later_it_is_tried_again() -> None:
-    def pause(lasted: float) -> float:
+    def pause(lasted: float, reason: Reason = Reason.PORT_CLOSED) -> float:
         now = NOW + timedelta(seconds=lasted)
-        return (next_try(status("False"), now, shortest=1, longest=300) - now).total_seconds()
+        return (next_try(status("False"), reason, now, shortest=1, longest=300) - now).total_seconds()
 
     assert [pause(0), pause(10), pause(1000)] == [1, 10, 300]
-    assert next_try({}, NOW, shortest=1, longest=300) == NOW + timedelta(seconds=1)
+    assert next_try({}, Reason.PORT_CLOSED, NOW, shortest=1, longest=300) == NOW + timedelta(seconds=1)
+    assert pause(1000, Reason.PASSWORD_REJECTED) == 1, "the port is open again: a step on"
 
 
 # -- schema and tables -----------------------------------------------------------------------------------------------------
