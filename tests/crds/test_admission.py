@@ -132,7 +132,7 @@ REFUSED = [
     refused(connection(target=SERVER), "a server target logs in with auth.password", id="oauth-to-a-server"),
     # TLS
     *(
-        refused(connection(tls={"mode": mode}), "spec.tls.mode: Unsupported value", "R-90", id=f"tls-{mode}")
+        refused(connection(tls={"mode": mode}), "spec.tls.mode: Unsupported value", "R-90", "R-165", id=f"tls-{mode}")
         for mode in ("disable", "Disable", "allow", "prefer", "")
     ),
     # the rest of a connection

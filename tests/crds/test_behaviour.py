@@ -52,7 +52,7 @@ def test_port_and_database_of_a_connection_default_and_are_stored(objects: Objec
     assert spec["databases"] == ["databricks_postgres"]
 
 
-@pytest.mark.requirement("R-90")
+@pytest.mark.requirement("R-90", "R-165")
 def test_tls_of_a_connection_defaults_to_full_verification(objects: Objects) -> None:
     objects.create(CONNECTION)
     assert objects.read("LakebaseConnection", "marketing")["spec"]["tls"] == {"mode": "VerifyFull"}

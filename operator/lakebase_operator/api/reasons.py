@@ -101,7 +101,7 @@ class Reason(StrEnum):
     HOST_UNRESOLVABLE = "HostUnresolvable"
     """The name of the database host is not known to the DNS, or the DNS does not answer."""
     NETWORK_BLOCKED = "NetworkBlocked"
-    """Something on the way to the database swallows or forbids connections: a firewall, a NetworkPolicy, an IP access list. Not a
+    """Something on the way to the database swallows connections: a firewall, a NetworkPolicy, a private link that is not set up. Not a
     matter of passwords."""
     PORT_CLOSED = "PortClosed"
     """The database host is there and refuses connections on this port."""
