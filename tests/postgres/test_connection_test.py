@@ -115,12 +115,17 @@ async def test_a_test_is_made_once_an_interval_and_after_each_change_and_never_f
     assert len(logins.doorman.asked) == 4
 
 
-async def test_an_interval_of_nothing_tests_after_changes_only(world: World, logins: TestedLogins) -> None:
+async def test_an_interval_of_nothing_tests_after_changes_and_on_request_only(
+    world: World, logins: TestedLogins
+) -> None:
     role = app(world, test={"interval": "0s"})
     await logins.sync(role)
     logins.now += 100 * HOUR
     await logins.sync(role)
     assert len(logins.doorman.asked) == 1
+    logins.asked = True
+    await logins.sync(role)
+    assert len(logins.doorman.asked) == 2
 
 
 async def test_a_suspended_login_is_not_tested(world: World, logins: TestedLogins) -> None:

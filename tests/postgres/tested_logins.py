@@ -77,6 +77,8 @@ class TestedLogins(Logins):
     native_login: bool | None = None
     """What the control plane says."""
     connection_spec: dict[str, Any] = field(default_factory=dict)
+    asked: bool = False
+    """Somebody asks for a look at everything at once."""
     meddle: Any = None
     """Awaited between the logins and their tests."""
 
@@ -101,6 +103,7 @@ class TestedLogins(Logins):
                 report=self.report,
                 deadlines=self.deadlines,
                 view=SimpleNamespace(key=KEY),
+                asked_now=lambda _: self.asked,
             ),
         )
         access = self.world.access()
