@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -132,6 +133,9 @@ class Watcher:
                 async with self._admin.session.get(
                     self._admin.server + path + query, timeout=aiohttp.ClientTimeout(total=None)
                 ) as answer:
+                    if answer.status != HTTPStatus.OK:  # kinds that are new may have no storage for a moment
+                        await asyncio.sleep(0.1)
+                        continue
                     async for line in answer.content:
                         event: dict[str, Any] = json.loads(line)
                         version = event["object"]["metadata"]["resourceVersion"]

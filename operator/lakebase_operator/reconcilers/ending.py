@@ -24,8 +24,9 @@ from lakebase_operator.reconcilers.view import is_deleting
 SLOW_RETRY_SECONDS = 300.0
 """Between two looks at something that a person must change first; a change of it is seen at once anyway."""
 
-_MAY_PASS = frozenset({Reason.TOKEN_EXPIRED})
-"""What usually needs a person, but passes by itself where a new role or endpoint is not known everywhere yet."""
+_MAY_PASS = frozenset({Reason.TOKEN_EXPIRED, Reason.ADDRESS_BLOCKED})
+"""What usually needs a person, but passes without a change of the object: a new role or endpoint is known everywhere after a while, and
+an address list is changed in the workspace."""
 
 _AUTHENTICATION = frozenset(
     {

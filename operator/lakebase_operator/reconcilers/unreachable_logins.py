@@ -19,6 +19,7 @@ _CONCERNS_ALL = frozenset(
     {
         Reason.UNREACHABLE,
         Reason.NETWORK_BLOCKED,
+        Reason.ADDRESS_BLOCKED,
         Reason.TLS_FAILED,
         Reason.HOSTNAME_MISMATCH,
         Reason.TOO_MANY_CONNECTIONS,
