@@ -384,6 +384,20 @@ async def test_when_the_role_is_dropped_its_schema_and_data_stay_and_get_another
     assert await world.value("SELECT note FROM shop_app.state") == "kept"
 
 
+async def test_whatever_the_server_remembers_first_the_schema_is_handed_over_before_what_is_in_it(
+    any_world: World,
+) -> None:
+    world = any_world
+    heir = await world.owned_role("heir")
+    role = await filled(world, application(world, deletionPolicy="Drop", reassignOwnedTo=heir))
+    # REASSIGN OWNED goes by pg_shdepend, where the schema now comes last.
+    await world.run("ALTER SCHEMA shop_app OWNER TO {h}", h=heir)
+    await world.run("ALTER SCHEMA shop_app OWNER TO {r}", r=role.role_name)
+    synced = await world.sync(being_deleted(role))
+    assert synced.dropped[role.role_name], synced.of(role).message
+    assert await contents(world) == {(one, heir) for one in EVERYTHING}
+
+
 async def test_a_role_that_comes_back_gets_its_data_again_by_owning_it(world: World) -> None:
     role = await filled(world, application(world, deletionPolicy="Drop"))
     await world.sync(being_deleted(role))

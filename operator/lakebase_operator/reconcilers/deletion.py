@@ -175,6 +175,7 @@ class RoleDrop:
                 await connection.execute(begin)
                 ends.append(end)
             if heir is not None:
+                await self._hand_over_schemas(connection, state, heir)
                 await connection.execute(
                     sql.SQL("REASSIGN OWNED BY {} TO {}").format(sql.Identifier(name), sql.Identifier(heir))
                 )
@@ -185,6 +186,18 @@ class RoleDrop:
                 await self._revoke_what_others_granted(connection, state)
             for end in ends:
                 await connection.execute(end)
+
+    async def _hand_over_schemas(self, connection: Connection, state: RoleState, heir: str) -> None:
+        """Before what is in them: REASSIGN OWNED goes by the order in which the server remembers things, and whoever is to own what
+        is in a schema must be able to create there."""
+        cursor = await connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspowner = %s ORDER BY nspname", [state.oid]
+        )
+        for row in await cursor.fetchall():
+            schema = sql.Identifier(row["nspname"])
+            await connection.execute(
+                sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, sql.Identifier(heir))
+            )
 
     async def _take_over(self, connection: Connection, state: RoleState, schema: str) -> None:
         """A platform schema whose role goes, and that nobody is named for, becomes the operator's, with what the role has in it."""
