@@ -2,10 +2,12 @@
 
 import pytest
 
+from lakebase_operator.api import Reason
 from tests.cluster.kube import Namespace
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant, role
 from tests.cluster.operators import Operators
+from tests.cluster.watcher import Watcher
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,6 +34,23 @@ async def test_an_edit_looks_at_the_roles_that_it_concerns_and_leaves_the_rest_t
 
     await there.true("the comparison of everything finds it", repaired)
     assert (await there.status(CONNECTION))["grants"] == 2
+
+
+async def test_the_first_access_grant_of_a_connection_that_had_none_lands_without_an_error(
+    lab: Lab, there: Namespace, operators: Operators, watcher: Watcher
+) -> None:
+    """The ledger is made in a session that prepares what it executes, and several commands cannot be prepared."""
+    await operators.start()
+    sales = await lab.database()
+    await sales.run(f"CREATE ROLE {sales.analysts}")
+    await there.apply(await lab.connection(there, sales))
+    await there.ready(CONNECTION)
+    await there.apply(grant("readers", sales.analysts, database=sales.name))
+    await there.ready(READERS)
+    assert await sales.may(sales.analysts, "SELECT")
+    seen = watcher.statuses("AccessGrant", there.name, "readers")
+    reasons = {one["reason"] for status in seen for one in status.get("conditions", ())}
+    assert Reason.INTERNAL_ERROR.value not in reasons
 
 
 async def test_what_another_access_grant_gives_to_the_same_role_stays(

@@ -90,7 +90,8 @@ class RoleStatements:
                     if step.acting_as is not None and roles is not None:
                         await self._as_role(step.statement, step.acting_as, roles)
                     elif note is not None:
-                        await self.connection.execute(sql.SQL("{}; {}").format(step.statement, note))
+                        both = sql.SQL("{}; {}").format(step.statement, note)
+                        await self.connection.execute(both, prepare=False)
                     else:
                         await self.connection.execute(step.statement)
         except psycopg.Error as error:

@@ -467,9 +467,9 @@ async def log_changes(connection: Connection, owner: str, entries: Iterable[tupl
 async def create_ledger(connection: Connection) -> None:
     """Make the ledger, readable by its owner only, in one transaction. Harmless where it exists."""
     async with exclusive(connection):
-        await connection.execute(query("ledger"))
+        await connection.execute(query("ledger"), prepare=False)  # several commands
         # Event triggers of the platform, and default privileges, open every new object to others. No DO block: somebody
         # may have closed the language to everybody.
         cursor = await connection.execute(query("ledger_private"))
         statements = "; ".join([row["statement"] async for row in cursor])
-        await connection.execute(statements.encode())  # the server has quoted the names
+        await connection.execute(statements.encode(), prepare=False)  # the server has quoted the names
