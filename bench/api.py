@@ -170,9 +170,11 @@ class Watch:
         # A watch from the beginning sends all that is there.
         version = "0" if listed["items"] else listed["metadata"]["resourceVersion"]
         try:
-            async for event in self.api.lines(f"{path}?watch=true&resourceVersion={version}"):
-                self._take(event["type"], event["object"])
-                self._changed.set()
+            while True:  # the API server ends a watch that is slow to read, and after a while any
+                async for event in self.api.lines(f"{path}?watch=true&resourceVersion={version}"):
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    self._take(event["type"], event["object"])
+                    self._changed.set()
         finally:
             self._changed.set()  # whoever waits learns of the end
 
