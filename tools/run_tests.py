@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -31,6 +31,7 @@ PARTS = (
     "crds",
     "unit",
 )
+_MESSAGE_CHARACTERS = 400
 _PRINTING = threading.Lock()
 
 
@@ -41,9 +42,14 @@ class Result:
     part: str
     exit_code: int
     seconds: float
-    tests: int
-    failed: int
-    skipped: int
+    tests: int = 0
+    skipped: int = 0
+    failures: tuple[tuple[str, str], ...] = ()
+    """The name of each test that failed, and what was wrong."""
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
 
     @property
     def passed(self) -> int:
@@ -68,8 +74,8 @@ def run(part: str) -> Result:
             with _PRINTING:
                 print(f"{part:>14} │ {line.rstrip()}", flush=True)
         code = process.wait()
-        tests, failed, skipped = _counts(report)
-    return Result(part, code, time.monotonic() - started, tests, failed, skipped)
+        seconds = time.monotonic() - started
+        return _reported(report, Result(part, code, seconds))
 
 
 @contextmanager
@@ -82,21 +88,18 @@ def _workspace(part: str) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _counts(report: Path) -> tuple[int, int, int]:
-    """Tests, failures, skips, as pytest reports them; nothing if it did not come to that."""
+def _reported(report: Path, result: Result) -> Result:
+    """The result with what pytest reports of it; as it is if it did not come to that."""
     if not report.exists():
-        return 0, 0, 0
-    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314  # pytest's own
-    counts = [
-        (
-            int(one.get("tests", 0)),
-            int(one.get("failures", 0)) + int(one.get("errors", 0)),
-            int(one.get("skipped", 0)),
-        )
-        for one in suites
-    ]
-    tests, failed, skipped = (sum(column) for column in zip(*counts, strict=True))
-    return tests, failed, skipped
+        return result
+    cases = list(ET.parse(report).getroot().iter("testcase"))  # noqa: S314  # pytest's own
+    failures = tuple(
+        (f"{case.get('classname')}::{case.get('name')}", wrong.get("message", ""))
+        for case in cases
+        for wrong in (*case.iterfind("failure"), *case.iterfind("error"))
+    )
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    return replace(result, tests=len(cases), skipped=skipped, failures=failures)
 
 
 def main() -> int:
@@ -130,6 +133,10 @@ def _sum_up(results: list[Result], seconds: float) -> None:
             "[green]ok[/]" if good else f"[red]exit code {one.exit_code}[/]",
         )
     Console().print(table)
+    # Once more at the very end: who sees only the end of a log has to see what is wrong.
+    for one in results:
+        for name, message in one.failures:
+            print(f"{name}\n    {' '.join(message.split())[:_MESSAGE_CHARACTERS]}")
     print(f"{sum(one.passed for one in results)} passed, {sum(one.failed for one in results)} failed")
 
 

@@ -64,6 +64,49 @@ async def ended(roles: RoleApi, operation: str | None) -> None:
 
 
 @on_the_simulator
+@pytest.mark.requirement("R-108")
+async def test_databricks_makes_a_password_for_a_role_made_in_sql_and_tells_it(
+    simulator: LakebaseSimulator, simulated: Workspace
+) -> None:
+    """What the role is otherwise stays: the API overwrites all that it has of it."""
+    target = simulator.target("autoscaling")
+    await target.execute('CREATE ROLE "Shop.Login" CREATEDB BYPASSRLS')
+    await target.execute('GRANT databricks_superuser TO "Shop.Login"')
+    roles = simulated.control_plane(AUTOSCALING).roles()
+    assert roles.password_problem() is None
+    passwords = set()
+    for _ in range(2):
+        await ended(roles, await roles.make_password("Shop.Login"))
+        passwords.add(password := await roles.reveal_password("Shop.Login"))
+        assert await roles.reveal_password("Shop.Login") == password
+    assert len(passwords) == 2
+    rows = await target.execute(
+        "SELECT rolcanlogin, rolcreatedb, rolbypassrls, rolcreaterole, rolpassword IS NOT NULL"
+        " FROM pg_authid WHERE rolname = 'Shop.Login'"
+    )
+    assert rows == [(True, True, True, False, True)]
+    assert await is_superuser(simulator, "Shop.Login")
+
+
+@on_the_simulator
+async def test_there_is_no_password_of_a_role_that_the_api_does_not_know(simulated: Workspace) -> None:
+    roles = simulated.control_plane(AUTOSCALING).roles()
+    for asking in (roles.make_password("nobody"), roles.reveal_password("nobody")):
+        with pytest.raises(NotReadyError, match="does not know the role"):
+            await asking
+
+
+@on_the_simulator
+async def test_an_instance_has_no_api_for_passwords(simulated: Workspace) -> None:
+    roles = simulated.control_plane(PROVISIONED).roles()
+    assert "makes no passwords" in (roles.password_problem() or "")
+    for asking in (roles.make_password("shop"), roles.reveal_password("shop")):
+        with pytest.raises(InvalidError) as error:
+            await asking
+        assert error.value.reason is Reason.PASSWORD_REFUSED
+
+
+@on_the_simulator
 @pytest.mark.requirement("R-111")
 async def test_a_role_made_in_sql_becomes_a_member_and_is_none_any_more(
     simulator: LakebaseSimulator, simulated: Workspace

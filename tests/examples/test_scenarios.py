@@ -20,8 +20,15 @@ def run(directory: Path, scenario: str) -> None:
     """Tell a scenario, and expect every check of it to pass."""
     state = str(directory / f"demo-{scenario}")
     answer = CliRunner().invoke(main, ["demo", "--state", state, "--scenario", scenario])
+    assert failed_checks(answer.output) == []
     assert answer.exit_code == 0, answer.output
     assert re.fullmatch(r"[1-9]\d* passed, 0 failed", answer.stdout.splitlines()[-1])
+
+
+def failed_checks(output: str) -> list[str]:
+    """What a demo says of each check that failed: the check, what was expected and what was seen, in a line."""
+    blocks = re.findall(r"^  ✗ .*(?:\n {6}.*)*", output, flags=re.MULTILINE)
+    return [" ".join(block.split()) for block in blocks]
 
 
 def test_every_check_of_the_quickstart_passes(short_tmp: Path) -> None:

@@ -12,11 +12,14 @@ import psycopg
 from lakebase_operator.api import LakebaseConnection, PostgresRole
 from lakebase_operator.api.base import ObjectMeta
 from lakebase_operator.api.lakebase_connection import TLSMode
+from lakebase_operator.engine.observer import NullObserver
+from lakebase_operator.external.databricks import RoleApi
 from lakebase_operator.external.kube.objects import Secret
 from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.external.postgres.session import Connection, Server
 from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.logins import LoginsStep
+from lakebase_operator.reconcilers.made_passwords import MadePasswords
 from lakebase_operator.reconcilers.platform_schema import PlatformSchemaStep
 from lakebase_operator.reconcilers.report import Report, Saying
 from lakebase_operator.reconcilers.role_conclusions import conclude_roles
@@ -85,6 +88,8 @@ class Logins:
     planned: list[str] = field(default_factory=list)
     host: str = HOST
     port: int = 5432
+    databricks: RoleApi | None = None
+    operations: dict[str, str] = field(default_factory=dict)
     ca_file: str | None = None
     steps_left: int | None = None
     """After so many writes to the cluster or the server the process ends."""
@@ -123,6 +128,7 @@ class Logins:
                 self.report,
                 step.preflight.ledger,
                 self.deadlines,
+                MadePasswords(self.databricks, self.operations, NullObserver()),
             )
             with self._ending(logins):
                 await logins.run()

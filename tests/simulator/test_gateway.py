@@ -202,3 +202,35 @@ async def test_logins_are_counted_by_user_and_method(simulator: LakebaseSimulato
         async with await log_in(simulator, "autoscaling", alice):
             pass
     assert simulator.stats()["targets"]["autoscaling"]["logins"][alice] == {"oauth": before + 2}
+
+
+@both_targets
+async def test_a_project_takes_no_verifier_for_a_password_and_an_instance_does(
+    simulator: LakebaseSimulator, target: str
+) -> None:
+    async with await log_in(simulator, target) as connection:
+        verifier = connection.pgconn.encrypt_password(b"a-Password-1", b"shop", b"scram-sha-256").decode()
+        await connection.execute("CREATE ROLE shop LOGIN")
+        by_verifier = sql.SQL("ALTER ROLE shop PASSWORD {}").format(verifier)
+        try:
+            for prepare in (True, False):
+                if target == "provisioned":
+                    await connection.execute(by_verifier, prepare=prepare)
+                    continue
+                with pytest.raises(
+                    errors.InternalError_, match="only supports being given plaintext passwords"
+                ):
+                    await connection.execute(by_verifier, prepare=prepare)
+            rows = await simulator.targets[target].execute(
+                "SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'shop'"
+            )
+            assert rows == [(target == "autoscaling",)]
+            await connection.execute("ALTER ROLE shop PASSWORD 'a-Password-1'")
+        finally:
+            await connection.execute("DROP ROLE shop")
+
+
+async def test_large_messages_pass_where_each_is_looked_at(simulator: LakebaseSimulator) -> None:
+    async with await log_in(simulator, "autoscaling") as connection:
+        text = "x" * (3 << 20)
+        assert await value(connection, sql.SQL("SELECT length({})").format(text)) == len(text)

@@ -288,6 +288,8 @@ async def test_the_password_of_a_role_is_revealed_and_works_where_native_login_i
     await create_role(client, RoleRoleSpec(postgres_role="with_password"), "with-password")
     revealed = await call(client.postgres.reveal_role_password, f"{BRANCH}/roles/with-password")
     assert revealed.password
+    again = await call(client.postgres.reveal_role_password, f"{BRANCH}/roles/with-password")
+    assert again.password == revealed.password
     spec = ProjectSpec(enable_pg_native_login=True)
     mask = FieldMask(["spec.enable_pg_native_login"])
     try:
@@ -300,6 +302,34 @@ async def test_the_password_of_a_role_is_revealed_and_works_where_native_login_i
     finally:
         simulator.targets["autoscaling"].enable_pg_native_login = False
     await drop_role(client, "with-password")
+
+
+async def test_replacing_a_role_gives_it_another_password(
+    simulator: LakebaseSimulator, client: WorkspaceClient
+) -> None:
+    """Also one that SQL has made, of which there is none to reveal before."""
+    await simulator.targets["autoscaling"].execute("CREATE ROLE made_in_sql CREATEDB")
+    name = f"{BRANCH}/roles/made-in-sql"
+    with pytest.raises(Exception, match="does not log in with a password"):
+        await call(client.postgres.reveal_role_password, name)
+    passwords = set()
+    for _ in range(2):
+        spec = RoleRoleSpec(postgres_role="made_in_sql", auth_method=RoleAuthMethod.PG_PASSWORD_SCRAM_SHA_256)
+        operation = await call(
+            client.postgres.create_role,
+            BRANCH,
+            Role(spec=spec),
+            role_id="made-in-sql",
+            replace_existing=True,
+        )
+        assert not (await finish(client, operation))["status"]["attributes"]["createdb"]
+        passwords.add((await call(client.postgres.reveal_role_password, name)).password)
+    assert len(passwords) == 2
+    await drop_role(client, "made-in-sql")
+    await simulator.targets["autoscaling"].execute("CREATE ROLE made_in_sql LOGIN")
+    with pytest.raises(Exception, match="no password that could be revealed"):
+        await call(client.postgres.reveal_role_password, name)
+    await drop_role(client, "made-in-sql")
 
 
 async def test_a_database_of_the_api_is_prepared_like_the_default_one(

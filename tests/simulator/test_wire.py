@@ -1,6 +1,7 @@
 """The gateway's reading of the protocol, piece by piece."""
 
 import struct
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -8,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakebase_sandbox.gateway.wire import (
+    Message,
     MessageCounter,
     ProtocolError,
     startup_body_length,
     startup_message,
     startup_packet,
+    with_verifiers_refused,
 )
 
 messages = st.lists(
@@ -62,3 +65,38 @@ def test_a_malformed_startup_packet_is_an_error(payload: bytes) -> None:
 def test_an_absurd_length_is_an_error(length: int) -> None:
     with pytest.raises(ProtocolError):
         startup_body_length(length)
+
+
+SET_BY_VERIFIER = b"ALTER ROLE shop LOGIN password 'SCRAM-SHA-256$4096:c2FsdA==$a:b'; SELECT 1"
+
+
+@pytest.mark.parametrize(
+    ("message", "statement"),
+    [
+        (Message(b"Q", SET_BY_VERIFIER + b"\0"), lambda body: body.removesuffix(b"\0")),
+        (
+            Message(b"P", b"name\0" + SET_BY_VERIFIER + b"\0\0\1\0\0\0\x19"),
+            lambda body: body.removeprefix(b"name\0").removesuffix(b"\0\0\0"),
+        ),
+    ],
+)
+def test_a_statement_with_a_verifier_is_replaced_by_one_that_fails(
+    message: Message, statement: Callable[[bytes], bytes]
+) -> None:
+    failing = with_verifiers_refused(message, "no")
+    assert failing.kind == message.kind
+    assert statement(failing.body).startswith(b"DO ")
+    assert b"SCRAM" not in failing.body
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(b"Q", b"ALTER ROLE shop PASSWORD 'a-plain-One-1'\0"),
+        Message(b"Q", b"ALTER ROLE shop PASSWORD NULL\0"),
+        Message(b"B", SET_BY_VERIFIER),
+        Message(b"Q", b"SELECT 'SCRAM-SHA-256$4096'\0"),
+    ],
+)
+def test_all_other_messages_are_passed_on_as_they_are(message: Message) -> None:
+    assert with_verifiers_refused(message, "no") == message

@@ -24,7 +24,9 @@ from lakebase_operator.domain.passwords import (
     Held,
     LoginCredential,
     coming_credential,
+    is_revision_of,
     login_names,
+    new_revision,
     next_rotation,
     previous_until,
     weakness,
@@ -40,6 +42,7 @@ from lakebase_operator.external.postgres.logins import (
     Given,
     end_sessions,
     forget_given,
+    note_revision,
     read_given,
     revision_note,
     scram_verifier,
@@ -47,6 +50,7 @@ from lakebase_operator.external.postgres.logins import (
 from lakebase_operator.external.postgres.session import SSL_MODES, Connection, Server
 from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.known_roles import Roles
+from lakebase_operator.reconcilers.made_passwords import LOOK_AGAIN_SECONDS, MadePasswords
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.role_execution import PLANNED, RoleStatements
 from lakebase_operator.reconcilers.workspaces import secret_text
@@ -108,6 +112,8 @@ class LoginsStep:
     """There is one, as the pass found it."""
     deadlines: list[datetime]
     """Gets the moments at which something is to be done next."""
+    made: MadePasswords
+    """Where the server takes none from the operator."""
     given: Mapping[int, Given] = field(default_factory=dict, init=False)
     """What the ledger says of passwords, by OID of the role."""
     published: dict[str, PublishedLogin] = field(default_factory=dict, init=False)
@@ -134,6 +140,7 @@ class LoginsStep:
         elif given and not self.dry:
             await forget_given(self.home, self.owner, given.keys() - self.roles.by_oid.keys())
         self.given = given or {}
+        self.made.forget_all_but(self.roles.states)
         for tally in self.roles.logins.values():
             try:
                 if tally.role.spec.suspend:
@@ -145,7 +152,7 @@ class LoginsStep:
                     raise
                 tally.failed(error)
                 if not isinstance(error, InvalidError):
-                    self.deadlines.append(self.now + timedelta(seconds=RETRY_SECONDS))
+                    self._again_in(RETRY_SECONDS)
         if not self.dry:
             await log_changes(self.home, self.owner, self.statements.executed)
 
@@ -154,27 +161,35 @@ class LoginsStep:
     async def _keep(self, role: PostgresRole, password: Password) -> None:
         """Bring one login on by as many steps as there are."""
         names = login_names(role.role_name, password)
-        given = await self._given(role, password)
+        chosen = await self._chosen(role, password)
         found = secret = await self._secret(role)
         done = len(self.statements.executed)
         held = self._held(secret)
         self._tell(role, password, held)
         asked = role.metadata.annotations.get(ANNOTATION_ROTATE)
-        coming = coming_credential(held, password, names, given=given, asked=asked, now=self.now)
+        coming = coming_credential(held, password, names, given=chosen, asked=asked, now=self.now)
         if held.current is None or coming is not None:
             assert coming is not None, "without a password there is always one to come"
             held = replace(held, coming=coming, handled=asked or held.handled)
             self.hide(coming.password)
             secret = await self._publish(role, secret, held)
-            await self._give(role, coming)
+            given = await self._give(role, coming, published=False)
+            if given is None:
+                self._wait_for_databricks(role, held)
+                return
+            coming = given
             if held.current is not None and not self.dry:
                 message = f'"{coming.username}" logs in with a new password from now on.'
                 event = ObjectEvent("Normal", Reason.PASSWORD_FRESH, message, action="Rotate")
                 self.report.event(role, event)
             held = Held(coming, self.now, None, held.handled)
         else:
-            await self._give(role, held.current)
-            held = replace(held, set_at=held.set_at or self.now)
+            given = await self._give(role, held.current, published=True)
+            if given is None:
+                self._wait_for_databricks(role, held)
+                return
+            same = given == held.current
+            held = replace(held, current=given, set_at=held.set_at if same and held.set_at else self.now)
         secret = await self._publish(role, secret, held)
         changed = secret != found or len(self.statements.executed) > done
         until = await self._retire(role, password, held, names)
@@ -185,7 +200,20 @@ class LoginsStep:
                 held.current, role.login_database(self.connection.spec.databases), changed
             )
 
-    async def _given(self, role: PostgresRole, password: Password) -> str | None:
+    def _wait_for_databricks(self, role: PostgresRole, held: Held) -> None:
+        """What is published goes on working in the meantime."""
+        self._again_in(LOOK_AGAIN_SECONDS)
+        if held.current is None:
+            message = "spec.password: Databricks makes the password."
+            self.roles.tallies[role.role_name].blame(Reason.PROGRESSING, message, waits=True)
+        else:
+            database = role.login_database(self.connection.spec.databases)
+            self.published[role.role_name] = PublishedLogin(held.current, database, changed=False)
+
+    def _again_in(self, seconds: float) -> None:
+        self.deadlines.append(self.now + timedelta(seconds=seconds))
+
+    async def _chosen(self, role: PostgresRole, password: Password) -> str | None:
         """The password of ``password.from``; None where it is generated."""
         reference = password.from_
         if reference is None:
@@ -203,8 +231,14 @@ class LoginsStep:
             )
         return text
 
-    async def _give(self, role: PostgresRole, credential: LoginCredential) -> None:
-        """Make the login as it is to be, with this password, unless the ledger says that it has it."""
+    async def _give(
+        self, role: PostgresRole, credential: LoginCredential, *, published: bool
+    ) -> LoginCredential | None:
+        """Make the login as it is to be, with this password, unless the ledger says that it has it.
+
+        Returns what it logs in with then: the same, or where the server takes no password from the operator, with the one that
+        Databricks has made. None: Databricks is at it.
+        """
         owner, name = role.role_name, credential.username
         state, own = self.roles.states.get(name), name == owner
         if state is None and own:
@@ -215,19 +249,98 @@ class LoginsStep:
                 f'The role "{name}", which would log in for "{owner}", exists already and is somebody else\'s. '
                 "Choose another roleName, or drop it.",
             )
-        verifier = HIDDEN if self.dry else scram_verifier(self.home, name, credential.password)
-        note = revision_note(self.owner, name, self._resource(role), credential.revision)
         given = self.given.get(state.oid) if state is not None else None
+        known = given is not None and given.revision == credential.revision
+        final: LoginCredential | None = credential
+        if state is None or not known or not (state.login or own):
+            final = await self._set(role, state, credential, published=published)
+        if not own:
+            await self._follow(role, name, state)
+        return final
+
+    async def _set(
+        self, role: PostgresRole, state: RoleState | None, credential: LoginCredential, *, published: bool
+    ) -> LoginCredential | None:
+        """Make the login, or give it its password. Returns as :meth:`_give` does."""
+        name = credential.username
+        if not self.dry and self.made.is_under_way(name) and state is not None:
+            return await self._have_made(role, state, credential, published=published)
+        verifier = HIDDEN if self.dry else scram_verifier(self.home, name, credential.password)
+        try:
+            await self._send(role, state, credential, verifier)
+        except LakebaseError as refusal:
+            if refusal.reason is not Reason.PASSWORD_REFUSED:
+                raise
+            self._check_can_be_made(role, refusal)
+            if state is not None:
+                return await self._have_made(role, state, credential, published=published)
+            await self._send(role, None, replace(credential, revision=""), None)
+            await self._is_made(role, name)
+            return None
+        return credential
+
+    async def _send(
+        self, role: PostgresRole, state: RoleState | None, credential: LoginCredential, verifier: str | None
+    ) -> None:
+        """Make the login or alter it; without a verifier it gets no password."""
+        name = credential.username
+        note = revision_note(self.owner, name, self._resource(role), credential.revision)
         if state is None:
             options = declared_options(_login_spec(role))
             step = _with_password(create_role, name, options, verifier, f"creating role {name}")
-            await self._execute(role, step, note)
-        elif given is None or given.revision != credential.revision or not (state.login or own):
-            options = role_options(login=None if state.login or own else True)
+        else:
+            options = role_options(login=None if state.login or name == role.role_name else True)
             step = _with_password(alter_role, name, options, verifier, f"setting the password of role {name}")
-            await self._execute(role, step, note)
-        if not own:
-            await self._follow(role, name, state)
+        await self._execute(role, step, note)
+
+    # -- a password that Databricks makes --------------------------------------------------------------------------
+
+    def _check_can_be_made(self, role: PostgresRole, refusal: LakebaseError) -> None:
+        """Raises InvalidError if Databricks cannot make the password either."""
+        assert role.spec.password is not None
+        problem = self.made.problem
+        if role.spec.password.from_ is not None:
+            problem = "One that Databricks makes cannot be chosen: use spec.password.generate in place of spec.password.from."
+        if problem is not None:
+            raise InvalidError(
+                Reason.PASSWORD_REFUSED,
+                f"{refusal.message} {problem} Or let the application log in with OAuth (spec.identity).",
+            ) from refusal.__cause__
+
+    async def _have_made(
+        self, role: PostgresRole, state: RoleState, credential: LoginCredential, *, published: bool
+    ) -> LoginCredential | None:
+        """Let Databricks make the password. What is published already is only looked up: it must not change under its users."""
+        name, given = state.name, self.given.get(state.oid)
+        born_without = given is not None and not given.revision
+        looked_up = published and not born_without and not self.made.is_under_way(name)
+        if not looked_up and not await self._is_made(role, name):
+            return None
+        if not state.login:
+            step = Step(alter_role(name, role_options(login=True)), f"letting role {name} log in")
+            await self._execute(role, step)
+        password = await self.made.reveal(name)
+        self.hide(password)
+        if not looked_up and given is not None and is_revision_of(given.revision, password):
+            raise InvalidError(
+                Reason.PASSWORD_REFUSED,
+                f'Databricks was asked for a new password of role "{name}" and has kept the one before. The published one goes '
+                "on working. Replace it on the project's page under Roles, or let the application log in with OAuth (spec.identity).",
+            )
+        if password != credential.password:
+            credential = LoginCredential(name, new_revision(password), password)
+        await note_revision(self.home, self.owner, name, self._resource(role), credential.revision)
+        return credential
+
+    async def _is_made(self, role: PostgresRole, name: str) -> bool:
+        asked = self.made.is_under_way(name)
+        made = await self.made.is_made(name)
+        if not asked:
+            entry = (self._resource(role, generation=True), f"-- ask Databricks: a password for {name}", "ok")
+            self.statements.executed.append(entry)
+        return made
+
+    # -- a login that acts for another role ------------------------------------------------------------------------
 
     def _is_ours(self, state: RoleState, role: PostgresRole) -> bool:
         """The ledger knows it from its birth on; where that is lost, it tells by what it acts as."""
@@ -470,10 +583,12 @@ def _with_password(
     make: Callable[[str, Sequence[sql.Composable]], sql.Composed],
     name: str,
     options: Sequence[sql.Composable],
-    verifier: str,
+    verifier: str | None,
     doing: str,
 ) -> Step:
-    """A statement that sets a password, which is shown without it."""
+    """A statement that sets a password, if there is one, and is shown without it."""
+    if verifier is None:
+        return Step(make(name, options), doing)
     statement, shown = (make(name, [*options, *role_options(verifier=one)]) for one in (verifier, HIDDEN))
     return Step(statement, doing, shown=shown)
 
@@ -489,7 +604,7 @@ def _refused(error: LakebaseError, step: Step) -> LakebaseError | None:
     return InvalidError(
         Reason.PASSWORD_REFUSED,
         f"{step.doing[:1].upper()}{step.doing[1:]}: the server does not take a password as a SCRAM verifier: {text}. The "
-        "operator sends no password in plain text. Allow verifiers, or let the application log in with OAuth (spec.identity).",
+        "operator sends no password in plain text.",
     )
 
 

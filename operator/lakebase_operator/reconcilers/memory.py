@@ -31,6 +31,8 @@ class Memory:
     home: HomeSession = field(default_factory=HomeSession)
     operations: dict[str, str] = field(default_factory=dict)
     """Changes of roles that Databricks carries out, by name of the role."""
+    making_passwords: dict[str, str] = field(default_factory=dict)
+    """Operations in which Databricks makes a password, by name of the role that is to log in with it."""
     said: dict[ObjectKey, Said] = field(default_factory=dict)
     """What the statuses say already, so that saying it again costs nothing."""
     remembered: dict[str, Remembered] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from lakebase_operator.external.postgres.roles import Preflight
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.context import Context, TooNarrowError
 from lakebase_operator.reconcilers.logins import RETRY_SECONDS, LoginsStep, PublishedLogin
+from lakebase_operator.reconcilers.made_passwords import MadePasswords
 from lakebase_operator.reconcilers.opening import Home, opened
 from lakebase_operator.reconcilers.plans import ConnectionPlan
 from lakebase_operator.reconcilers.platform_schema import (
@@ -102,6 +103,7 @@ class RolePhase:
             context.report,
             step.preflight.ledger,
             context.deadlines,
+            MadePasswords(self.access.login.roles(), context.memory.making_passwords, services.observer),
         )
 
     def _level(self, step: RolesStep, roles: Roles) -> LevelStep:

@@ -94,6 +94,7 @@ class Gateway:
         backend: the server behind it.
         doorman: who decides about logins.
         port: where to listen; None: on a port of its own.
+        verifier_refusal: the error for a statement that sets a password by its verifier; None: they are taken.
     """
 
     def __init__(
@@ -103,10 +104,12 @@ class Gateway:
         backend: Backend,
         doorman: Doorman,
         port: ReservedPort | None = None,
+        verifier_refusal: str | None = None,
     ) -> None:
         self._tls = tls
         self._backend = backend
         self._doorman = doorman
+        self._verifier_refusal = verifier_refusal
         self.faults = TrafficFaults()
         self._sessions: set[_Session] = set()
         self._accepting: asyncio.Task[None] | None = None
@@ -179,7 +182,7 @@ class Gateway:
                 task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
-        session = _Session(self._backend, self._doorman, self.faults)
+        session = _Session(self._backend, self._doorman, self.faults, self._verifier_refusal)
         self._sessions.add(session)
         try:
             async with asyncio.timeout(LOGIN_TIMEOUT_SECONDS):
@@ -219,10 +222,13 @@ class Gateway:
 class _Session:
     """One client connection after its TLS handshake."""
 
-    def __init__(self, backend: Backend, doorman: Doorman, faults: TrafficFaults) -> None:
+    def __init__(
+        self, backend: Backend, doorman: Doorman, faults: TrafficFaults, verifier_refusal: str | None
+    ) -> None:
         self._backend = backend
         self._doorman = doorman
         self._faults = faults
+        self._verifier_refusal = verifier_refusal
         self._messages_left: int | None = faults.cut_after
         self._client: Streams | None = None
         self._server: Streams | None = None
@@ -302,7 +308,7 @@ class _Session:
 
     async def _pump_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         counter = wire.MessageCounter()
-        while data := await reader.read(BUFFER_BYTES):
+        while data := await self._from_client(reader):
             ends = counter.ends(data)
             if self._faults.delay_seconds:
                 await asyncio.sleep(self._faults.delay_seconds)
@@ -316,6 +322,13 @@ class _Session:
                 self._messages_left -= len(ends)
             writer.write(data)
             await writer.drain()
+
+    async def _from_client(self, reader: asyncio.StreamReader) -> bytes:
+        """The next bytes for the server: message by message only where messages matter."""
+        if self._verifier_refusal is None:
+            return await reader.read(BUFFER_BYTES)
+        message = await wire.read_message(reader, wire.STATEMENT_LIMIT)
+        return wire.with_verifiers_refused(message, self._verifier_refusal).encode()
 
     def _cut(self) -> None:
         """Break the connection without a word, as a lost network path does."""

@@ -1,9 +1,10 @@
 """The parts of the PostgreSQL frontend/backend protocol that the gateway takes part in.
 
-Everything after the login passes through untouched. Source: PostgreSQL documentation, "Frontend/Backend Protocol".
+Everything after the login passes through untouched, but for passwords that a server refuses. Source: PostgreSQL documentation, "Frontend/Backend Protocol".
 """
 
 import asyncio
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ CANCEL_REQUEST = 80877102
 
 _STARTUP_LIMIT = 10_000  # bytes, as in PostgreSQL (MAX_STARTUP_PACKET_LENGTH)
 _MESSAGE_LIMIT = 1 << 20  # bytes; nothing in a login comes near
+STATEMENT_LIMIT = 1 << 30  # bytes, as in PostgreSQL (PQ_LARGE_MESSAGE_LIMIT)
+
+_VERIFIER = re.compile(rb"\bPASSWORD\s+'(SCRAM-SHA-256\$|md5[0-9a-f]{32}')", re.IGNORECASE)
 
 AUTHENTICATION_OK = 0
 AUTHENTICATION_SASL = 10
@@ -99,15 +103,31 @@ class Message:
         return struct.unpack_from("!i", self.body)[0] if self.kind == b"R" else None
 
 
-async def read_message(reader: asyncio.StreamReader) -> Message:
-    """Read one typed message.
+def with_verifiers_refused(message: Message, refusal: str) -> Message:
+    """What goes to the server in place of a client's message: one that fails, where it sets a password by its verifier.
+
+    Parameters:
+        message: of the client.
+        refusal: the text of the error.
+    """
+    if message.kind not in {b"Q", b"P"} or not _VERIFIER.search(message.body):  # Query, Parse
+        return message
+    failing = f"DO $verifier$ BEGIN RAISE EXCEPTION USING ERRCODE = 'XX000', MESSAGE = $text${refusal}$text$; END $verifier$"
+    if message.kind == b"Q":
+        return Message(message.kind, failing.encode() + b"\0")
+    name = message.body.split(b"\0", 1)[0]
+    return Message(message.kind, name + b"\0" + failing.encode() + b"\0" + struct.pack("!h", 0))
+
+
+async def read_message(reader: asyncio.StreamReader, limit: int = _MESSAGE_LIMIT) -> Message:
+    """Read one typed message of at most `limit` bytes.
 
     Raises:
         ProtocolError: the length is absurd.
         asyncio.IncompleteReadError: the other side closed the connection.
     """
     kind, length = struct.unpack("!ci", await reader.readexactly(5))
-    if not 4 <= length <= _MESSAGE_LIMIT:
+    if not 4 <= length <= limit:
         raise ProtocolError("invalid message length")
     return Message(kind, await reader.readexactly(length - 4))
 

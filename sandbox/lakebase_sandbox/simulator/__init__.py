@@ -5,7 +5,9 @@ from Lakebase, besides what nobody outside can know:
 
 - Nothing survives a restart, and nothing is encrypted but the way to the client.
 - A child branch gets the data of its source as they are when its endpoint is made, not when the branch is.
-- The password of a role is not revealed but set anew, as PostgreSQL keeps only its verifier.
+- Only passwords that the API has made can be revealed, as they were made: what SQL sets later is not known to it. `replace_existing`
+  gives a role that logs in with a password a new one; what Lakebase does there is not documented.
+- A project refuses passwords given as verifiers, as reports from the field say; an instance takes them.
 - Of Unity Catalog there are only the names of the catalogs that databases are registered as.
 - Read-only endpoints are listed, and lead to the read-write compute.
 - No synced tables, snapshots, Data API or connection pooling.

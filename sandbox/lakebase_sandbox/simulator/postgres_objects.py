@@ -23,6 +23,7 @@ class PostgresRole:
     """A role as it is in Postgres; `identity_kind` comes from its security label."""
 
     name: str
+    oid: int
     can_login: bool
     attributes: Mapping[str, bool]
     has_password: bool
@@ -39,7 +40,7 @@ class PostgresDatabase:
 async def list_roles(target: Target) -> list[PostgresRole]:
     """All roles but the system's, by name."""
     rows = await target.execute(
-        "SELECT r.rolname, r.rolcanlogin, r.rolcreatedb, r.rolcreaterole, r.rolbypassrls,"
+        "SELECT r.rolname, r.oid, r.rolcanlogin, r.rolcreatedb, r.rolcreaterole, r.rolbypassrls,"
         " r.rolpassword IS NOT NULL, substring(l.label FROM 'type=(\\w+)'),"
         " EXISTS (SELECT FROM pg_auth_members AS m"
         "         WHERE m.member = r.oid AND m.roleid = 'databricks_superuser'::regrole)"
@@ -49,13 +50,14 @@ async def list_roles(target: Target) -> list[PostgresRole]:
     return [
         PostgresRole(
             name=name,
+            oid=oid,
             can_login=can_login,
             attributes=dict(zip(ATTRIBUTES, attributes, strict=True)),
             has_password=has_password,
             identity_kind=None if kind is None else IdentityKind(kind),
             is_superuser_member=member,
         )
-        for name, can_login, *attributes, has_password, kind, member in rows
+        for name, oid, can_login, *attributes, has_password, kind, member in rows
         if not SYSTEM_ROLE.match(name)
     ]
 
@@ -111,11 +113,10 @@ def new_password() -> str:
     return secrets.token_urlsafe(24)
 
 
-async def set_password(target: Target, name: str) -> str:
-    """Give a role a new password and return it."""
-    password = new_password()
-    await target.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), password))
-    return password
+async def set_password(target: Target, name: str, password: str) -> None:
+    """Give a role a password, with which it may log in."""
+    await make_ready(target)
+    await target.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), password))
 
 
 async def drop_role(target: Target, name: str, reassign_owned_to: str | None) -> None:

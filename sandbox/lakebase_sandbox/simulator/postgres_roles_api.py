@@ -31,6 +31,7 @@ _ROLE_MASK = {
     *(("spec", "attributes", attribute) for attribute in ATTRIBUTES),
 }
 _SUPERUSER = "DATABRICKS_SUPERUSER"
+_PASSWORD = "PG_PASSWORD_SCRAM_SHA_256"  # a method, not a password
 
 
 class PostgresRolesApi:
@@ -77,7 +78,7 @@ class PostgresRolesApi:
         if not name:
             raise required("role.spec.postgres_role")
         kind = IDENTITY_TYPES.get(spec.get("identity_type", ""))
-        method = spec.get("auth_method") or ("LAKEBASE_OAUTH_V1" if kind else "PG_PASSWORD_SCRAM_SHA_256")
+        method = spec.get("auth_method") or ("LAKEBASE_OAUTH_V1" if kind else _PASSWORD)
         _check_new_role(name, method, kind)
         role_id = request.query.get("role_id") or self._default_role_id(name)
         if not _ROLE_ID.match(role_id):
@@ -87,19 +88,24 @@ class PostgresRolesApi:
         taken = await self._role_by_id(branch, target, role_id)
         if request.query.get("replace_existing") == "true":
             if existing is not None:
-                return self._replace_role(branch, target, existing, spec)
+                return self._replace_role(branch, target, existing, spec, method)
         elif existing is not None or taken is not None:
             raise bad_request("role with that name already exists")
 
         async def work() -> dict[str, Any]:
-            await self._make_role(target, name, kind, spec)
+            await self._make_role(branch, target, name, kind, spec)
             self._workspace.set_resource_id(f"{branch.name}/roles", name, ResourceId(id=role_id))
             return await self._role_now(branch, target, name)
 
         return self._start(f"{branch.name}/roles/{role_id}", "Role", branch, work)
 
     async def _make_role(
-        self, target: Target, name: str, kind: IdentityKind | None, spec: Mapping[str, Any]
+        self,
+        branch: Branch,
+        target: Target,
+        name: str,
+        kind: IdentityKind | None,
+        spec: Mapping[str, Any],
     ) -> None:
         identity = None
         if kind is not None:
@@ -107,17 +113,21 @@ class PostgresRolesApi:
             if entry is None:
                 raise ApiError(404, "PRINCIPAL_DOES_NOT_EXIST", f"Principal {name} does not exist.")
             identity = entry.identity
+        password = None if kind else postgres.new_password()
         await postgres.create_role(
             target,
             name,
             identity=identity,
-            password=None if kind else postgres.new_password(),
+            password=password,
             attributes=spec.get("attributes") or {},
             superuser_member=_SUPERUSER in (spec.get("membership_roles") or []),
         )
+        role = await postgres.get_role(target, name)
+        if role is not None and password is not None:
+            self._workspace.remember_password(branch.name, role.oid, password)
 
     def _replace_role(
-        self, branch: Branch, target: Target, role: PostgresRole, spec: Mapping[str, Any]
+        self, branch: Branch, target: Target, role: PostgresRole, spec: Mapping[str, Any], method: str
     ) -> web.Response:
         attributes = {name: bool((spec.get("attributes") or {}).get(name)) for name in ATTRIBUTES}
         member = _SUPERUSER in (spec.get("membership_roles") or [])
@@ -125,6 +135,10 @@ class PostgresRolesApi:
         async def work() -> dict[str, Any]:
             await postgres.set_attributes(target, role.name, attributes)
             await postgres.set_superuser_member(target, role.name, member=member)
+            if method == _PASSWORD:
+                password = postgres.new_password()
+                await postgres.set_password(target, role.name, password)
+                self._workspace.remember_password(branch.name, role.oid, password)
             return await self._role_now(branch, target, role.name)
 
         return self._start(self._role_json(branch, role)["name"], "Role", branch, work)
@@ -169,11 +183,13 @@ class PostgresRolesApi:
         return self._start(self._role_json(branch, role)["name"], "Role", branch, work)
 
     async def _reveal_password(self, request: web.Request) -> web.Response:
-        """Postgres cannot tell a password: this sets a new one, which is then what the API would have revealed."""
-        _, target, role = await self._role(request, Level.CAN_MANAGE)
+        branch, _, role = await self._role(request, Level.CAN_MANAGE)
         if role.identity_kind is not None or not role.can_login:
             raise bad_request("role does not log in with a password")
-        return web.json_response({"password": await postgres.set_password(target, role.name)})
+        password = self._workspace.password(branch.name, role.oid)
+        if password is None:
+            raise bad_request("role has no password that could be revealed")
+        return web.json_response({"password": password})
 
     # Databases
 

@@ -20,6 +20,8 @@ class AutoscalingTarget:
         enable_pg_native_login: whether roles may log in with a Postgres password.
         superuser_grants: whether `databricks_superuser` holds grant option on whatever is made (see
             `PostgresServer`).
+        takes_verifiers: whether a statement may set a password by its SCRAM verifier. Reports from the field say that a
+            project's control plane wants the password itself.
         settings: PostgreSQL configuration parameters as (name, value).
     """
 
@@ -32,6 +34,7 @@ class AutoscalingTarget:
     postgres_version: int = 18
     enable_pg_native_login: bool = False
     superuser_grants: bool = True
+    takes_verifiers: bool = False
     settings: tuple[tuple[str, str], ...] = ()
 
 
@@ -46,6 +49,7 @@ class ProvisionedTarget:
     postgres_version: int = 16
     enable_pg_native_login: bool = False
     superuser_grants: bool = True
+    takes_verifiers: bool = True
     settings: tuple[tuple[str, str], ...] = ()
 
 

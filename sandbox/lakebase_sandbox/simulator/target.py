@@ -29,6 +29,7 @@ from lakebase_sandbox.simulator.stats import Stats, TargetStats
 
 GATEWAY_HOST = "localhost"
 SESSION_END_SECONDS = 60.0
+VERIFIER_REFUSAL = 'Received HTTP code 400 from control plane: {"error":"Lakebase only supports being given plaintext passwords"}'
 
 
 class TargetState(StrEnum):
@@ -169,7 +170,13 @@ class Target:
         try:
             await self.server.start()
             backend = Backend(self.server.socket_directory, self.server.port)
-            self._gateway = Gateway(tls=self._tls, backend=backend, doorman=self, port=self._port)
+            self._gateway = Gateway(
+                tls=self._tls,
+                backend=backend,
+                doorman=self,
+                port=self._port,
+                verifier_refusal=None if self.settings.takes_verifiers else VERIFIER_REFUSAL,
+            )
             await self.set_state(state or self.state)
         except BaseException:
             await self.stop()

@@ -62,6 +62,7 @@ class Workspace:
         self.instances: dict[str, Instance] = {}  # by name
         self.catalogs: dict[str, Catalog] = {}  # by name
         self._resource_ids: dict[str, dict[str, ResourceId]] = {}
+        self._passwords: dict[tuple[str, int], str] = {}
         self._tls = tls
         self._targets_changed = targets_changed
 
@@ -221,6 +222,14 @@ class Workspace:
 
     def forget_resource_id(self, scope: str, name: str) -> None:
         self._resource_ids.get(scope, {}).pop(name, None)
+
+    def remember_password(self, branch: str, role: int, password: str) -> None:
+        """Keep the password that the control plane has made for a role (its OID) of a branch."""
+        self._passwords[branch, role] = password
+
+    def password(self, branch: str, role: int) -> str | None:
+        """The password that the control plane has made for a role (its OID) of a branch; None: it has made none."""
+        return self._passwords.get((branch, role))
 
     def targets_json(self) -> dict[str, Any]:
         """The targets as `ready.json` describes them."""

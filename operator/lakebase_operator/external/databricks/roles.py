@@ -1,9 +1,11 @@
-"""Roles as the Databricks API knows them, for the one thing that SQL cannot do on a Lakebase: membership in databricks_superuser."""
+"""Roles as the Databricks API knows them, for what SQL cannot do on a Lakebase: membership in databricks_superuser, and a password
+where verifiers are refused."""
 
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.service.postgres import RoleAuthMethod
 
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, NotReadyError, TransientError
@@ -11,7 +13,7 @@ from lakebase_operator.domain.errors import InvalidError, NotReadyError, Transie
 from .calls import Calls
 from .errors import Task
 from .instances import Progress, follow
-from .targets import ProvisionedTarget, Target
+from .targets import AutoscalingTarget, ProvisionedTarget, Target
 
 SUPERUSER = "DATABRICKS_SUPERUSER"
 """The membership, as the API spells it."""
@@ -31,6 +33,19 @@ class RoleApi(Protocol):
 
         Returns the name of the operation that does it; None if there is nothing to do.
         """
+
+    def password_problem(self) -> str | None:
+        """Why Databricks makes no passwords for roles of this target, as a sentence; None: it does."""
+
+    async def make_password(self, role: str) -> str:
+        """Ask that a role, which is there, log in with a new password that Databricks makes. Its attributes and its membership in
+        databricks_superuser stay.
+
+        Returns the name of the operation that does it.
+        """
+
+    async def reveal_password(self, role: str) -> str:
+        """The password that Databricks has for a role."""
 
     async def follow(self, operation: str) -> Progress:
         """How far an operation is."""
@@ -54,21 +69,60 @@ class DatabricksRoles:
         """See :class:`RoleApi`."""
         if isinstance(self._target, ProvisionedTarget):
             raise _only_at_birth(self._target.instance, role, member=member)
-        branch = self._target.branch_path
-        path = await self._call(
-            Task(f"looking for role {role}", self._needs), lambda client: _find(client, branch, role)
-        )
-        if path is None:
-            raise NotReadyError(
-                Reason.ROLE_MISSING,
-                f'The Databricks API does not know the role "{role}" of branch {self._target.branch} yet. It is asked again shortly.',
-            )
+        path = await self._path(self._target, role)
         doing = (
             "giving role {} databricks_superuser" if member else "taking databricks_superuser from role {}"
         )
         return await self._call(
             Task(doing.format(role), self._needs), lambda client: _set_superuser(client, path, member=member)
         )
+
+    def password_problem(self) -> str | None:
+        """See :class:`RoleApi`."""
+        if isinstance(self._target, ProvisionedTarget):
+            return "The Databricks API makes no passwords for the roles of a database instance."
+        return None
+
+    async def make_password(self, role: str) -> str:
+        """See :class:`RoleApi`."""
+        target = self._project()
+        path = await self._path(target, role)
+        return await self._call(
+            Task(f"having Databricks make a password for role {role}", self._needs),
+            lambda client: _make_password(client, target.branch_path, path, role),
+        )
+
+    async def reveal_password(self, role: str) -> str:
+        """See :class:`RoleApi`."""
+        path = await self._path(self._project(), role)
+        return await self._call(
+            Task(f"asking Databricks for the password of role {role}", self._needs),
+            lambda client: _reveal_password(client, path),
+        )
+
+    def _project(self) -> AutoscalingTarget:
+        if isinstance(self._target, ProvisionedTarget):
+            raise InvalidError(Reason.PASSWORD_REFUSED, self.password_problem() or "")
+        return self._target
+
+    async def _path(self, target: AutoscalingTarget, role: str) -> str:
+        """Resource name of a role.
+
+        Raises
+        ------
+        NotReadyError
+            The API does not know it yet.
+        """
+        path = await self._call(
+            Task(f"looking for role {role}", self._needs),
+            lambda client: _find(client, target.branch_path, role),
+        )
+        if path is None:
+            raise NotReadyError(
+                Reason.ROLE_MISSING,
+                f'The Databricks API does not know the role "{role}" of branch {target.branch} yet. It is asked again shortly.',
+            )
+        return path
 
     async def follow(self, operation: str) -> Progress:
         """See :class:`RoleApi`."""
@@ -109,7 +163,36 @@ def _set_superuser(client: WorkspaceClient, path: str, *, member: bool) -> str |
     if sorted(after) == sorted(before):
         return None
     spec = {"membership_roles": after} if after else {}
-    answer = _do(client, "PATCH", path, query={"update_mask": "spec.membership_roles"}, body={"spec": spec})
+    return _operation(
+        _do(client, "PATCH", path, query={"update_mask": "spec.membership_roles"}, body={"spec": spec})
+    )
+
+
+def _make_password(client: WorkspaceClient, branch: str, path: str, role: str) -> str:
+    """Replacing a role overwrites what the API has of it, so all of that is sent, as the API spells it; and a role whose method is
+    a password gets one from Databricks."""
+    status = _do(client, "GET", path).get("status") or {}
+    spec = {
+        "postgres_role": role,
+        "auth_method": RoleAuthMethod.PG_PASSWORD_SCRAM_SHA_256.value,
+        "attributes": status.get("attributes") or {},
+        "membership_roles": status.get("membership_roles") or [],
+    }
+    query = {"role_id": unquote(path.rpartition("/")[2]), "replace_existing": "true"}
+    return _operation(_do(client, "POST", f"{branch}/roles", query=query, body={"spec": spec}))
+
+
+def _reveal_password(client: WorkspaceClient, path: str) -> str:
+    password = _do(client, "POST", f"{path}/password", body={}).get("password")
+    if not password:
+        raise TransientError(
+            Reason.CONTROL_PLANE_ERROR,
+            "The Databricks API reveals no password of the role. It is asked again.",
+        )
+    return str(password)
+
+
+def _operation(answer: dict[str, Any]) -> str:
     name = answer.get("name")
     if not name:
         raise TransientError(

@@ -52,6 +52,13 @@ def revision_note(owner: str, username: str, resource: str, revision: str) -> sq
     )
 
 
+async def note_revision(
+    connection: Connection, owner: str, username: str, resource: str, revision: str
+) -> None:
+    """Remember which password a role has that somebody else has set."""
+    await connection.execute(revision_note(owner, username, resource, revision))
+
+
 async def forget_given(connection: Connection, owner: str, roles: Iterable[int]) -> None:
     """Remove what is remembered of roles that are gone."""
     if oids := list(roles):
