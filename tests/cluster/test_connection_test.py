@@ -147,11 +147,14 @@ async def test_a_login_says_that_its_instance_is_not_available_and_stays_ready(
 
 
 @pytest.mark.requirement("R-127", "R-136")
-async def test_a_password_that_was_changed_by_hand_is_told_and_set_again(
-    lab: Lab, there: Namespace, operators: Operators
+@pytest.mark.parametrize("target", ["native", "autoscaling"])
+async def test_a_password_that_was_changed_by_hand_is_told_and_replaced(
+    lab: Lab, there: Namespace, operators: Operators, target: str
 ) -> None:
+    """On a project, which refuses verifiers, by another that Databricks makes."""
     await operators.start(retry_base_seconds=1.0)
-    sales = await set_up(lab, there)
+    lab.simulator.set_native_login(target, enabled=True)
+    sales = await set_up(lab, there, target)
     await sales.run(f"ALTER ROLE app_{sales.name} PASSWORD 'Somebody-elses-1'")
     await there.spec(APP, test={"interval": "30m"})
     body = await there.reason(APP, "PasswordRejected")

@@ -99,12 +99,15 @@ async def test_an_application_logs_in_with_the_published_secret(
     assert stored["type"] == "servicebinding.io/postgresql"
 
 
-@pytest.mark.requirement("R-160", "R-161")
+@pytest.mark.requirement("R-108", "R-160", "R-161")
+@pytest.mark.parametrize("target", ["native", "autoscaling"])
 async def test_a_client_that_reads_the_secret_never_fails_while_passwords_are_replaced(
-    lab: Lab, there: Namespace, operators: Operators, tmp_path: Path
+    lab: Lab, there: Namespace, operators: Operators, tmp_path: Path, target: str
 ) -> None:
+    """An instance gets verifiers of the operator's passwords; a project refuses them, and Databricks makes the passwords."""
     await operators.start()
-    await set_up(lab, there)
+    lab.simulator.set_native_login(target, enabled=True)
+    sales = await set_up(lab, there, await lab.database(target))
     await there.ready(APP)
     ca = tmp_path / "ca.crt"
     ca.write_text((await published(lab, there))["ca.crt"])
@@ -131,6 +134,8 @@ async def test_a_client_that_reads_the_secret_never_fails_while_passwords_are_re
     stop.set()
     await running
     assert len(set(users)) == 2, "both logins were used"
+    made = any(statement.startswith("-- ask Databricks: a password") for _, statement, _ in await sales.log())
+    assert made is (target == "autoscaling")
 
 
 @pytest.mark.requirement("R-159")
@@ -169,7 +174,7 @@ async def test_an_operator_that_is_killed_between_secret_and_server_loses_no_pas
 ) -> None:
     reached = asyncio.Event()
 
-    async def hang(*_: object) -> None:
+    async def hang(*_: object, **__: object) -> None:
         reached.set()
         await asyncio.Event().wait()
 

@@ -12,9 +12,10 @@ from lakebase_operator.api import PostgresRole, Reason
 from lakebase_operator.domain import role_statements
 from lakebase_operator.domain.errors import InvalidError, TransientError
 from lakebase_operator.external.databricks.instances import Progress
+from lakebase_operator.external.postgres.logins import doubt_given
 from tests.postgres.logins import EndedError, Logins
 from tests.postgres.test_logins import app, said
-from tests.postgres.world import READY, STALLED, WAITING, World
+from tests.postgres.world import KEY, READY, STALLED, WAITING, World
 
 pytestmark = pytest.mark.requirement("R-108", "R-161")
 
@@ -240,7 +241,24 @@ async def test_where_the_ledger_is_lost_the_published_password_is_looked_up_and_
     assert await logins.works(before["username"], before["password"])
 
 
-async def test_a_password_that_was_replaced_on_the_page_of_the_project_is_published(
+async def test_a_password_that_does_not_work_is_replaced(
+    world: World, logins: Logins, databricks: Databricks
+) -> None:
+    role = app(world)
+    await until_ready(logins, role)
+    before = logins.published(role)
+    await world.run("ALTER ROLE {name} PASSWORD 'Somebody-elses-1'", name=before["username"])
+    async with world.session() as connection:
+        await doubt_given(
+            connection, str(KEY), await world.value("SELECT to_regrole(%s)::oid", before["username"])
+        )
+    await until_ready(logins, role)
+    after = logins.published(role)
+    assert after["password"] == databricks.passwords[before["username"]] != before["password"]
+    assert await logins.works(after["username"], after["password"])
+
+
+async def test_what_databricks_has_is_published_where_it_is_another_and_the_ledger_is_lost(
     world: World, logins: Logins, databricks: Databricks
 ) -> None:
     role = app(world)

@@ -214,8 +214,8 @@ class Reason(StrEnum):
     WEAK_PASSWORD = "WeakPassword"
     """The password that is given is too short or too simple. The server keeps the one before."""
     PASSWORD_REFUSED = "PasswordRefused"
-    """The server does not take a password as a SCRAM verifier, and the operator never sends one in plain text. The message has the
-    server's words."""
+    """The server does not take a password as a SCRAM verifier, the operator never sends one in plain text, and Databricks cannot make
+    one instead. The message has the server's words."""
     SECRET_EXISTS = "SecretExists"
     """The Secret in which the login is to be published exists and is not this object's. It is left alone."""
     CONFIG_MAP_EXISTS = "ConfigMapExists"

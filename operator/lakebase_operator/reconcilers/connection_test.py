@@ -24,7 +24,7 @@ from lakebase_operator.engine.catalog import key_of
 from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.external.postgres import probe
 from lakebase_operator.external.postgres.exposed import read_exposed
-from lakebase_operator.external.postgres.logins import forget_given
+from lakebase_operator.external.postgres.logins import doubt_given
 from lakebase_operator.external.postgres.session import Connection, Server, Timeouts
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.context import Context
@@ -151,7 +151,7 @@ class ConnectionTests:
 
     async def _refused(self, role: PostgresRole, login: PublishedLogin, said: str) -> Finding:
         """What a refusal means, with what the operator itself can see. A password that the server has not is set again by the
-        next pass: the ledger forgets that the server has it."""
+        next pass: the ledger forgets which one the server has."""
         name, server = login.credential.username, self.server
         found = await probe.read_login_role(self.home, name)
         seen = RefusedLogin(
@@ -169,7 +169,7 @@ class ConnectionTests:
             said, where=f"{server.host}:{server.port}", database=login.database, login=seen
         )
         if finding.reason is Reason.PASSWORD_REJECTED and finding.waits and found is not None:
-            await forget_given(self.home, str(self.context.view.key), [found.oid])
+            await doubt_given(self.home, str(self.context.view.key), found.oid)
         return finding
 
     async def _lets_passwords_in(self) -> bool | None:

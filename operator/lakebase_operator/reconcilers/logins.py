@@ -310,10 +310,10 @@ class LoginsStep:
     async def _have_made(
         self, role: PostgresRole, state: RoleState, credential: LoginCredential, *, published: bool
     ) -> LoginCredential | None:
-        """Let Databricks make the password. What is published already is only looked up: it must not change under its users."""
+        """Let Databricks make the password. One that is published and may work is only looked up: it must not change under its users."""
         name, given = state.name, self.given.get(state.oid)
-        born_without = given is not None and not given.revision
-        looked_up = published and not born_without and not self.made.is_under_way(name)
+        works = given is None or given.revision
+        looked_up = published and works and not self.made.is_under_way(name)
         if not looked_up and not await self._is_made(role, name):
             return None
         if not state.login:

@@ -24,6 +24,7 @@ class Given:
     resource: str
     """Whose login it is."""
     revision: str
+    """Which password it is; empty: none that is known to work."""
 
 
 async def read_given(connection: Connection, owner: str) -> dict[int, Given] | None:
@@ -57,6 +58,14 @@ async def note_revision(
 ) -> None:
     """Remember which password a role has that somebody else has set."""
     await connection.execute(revision_note(owner, username, resource, revision))
+
+
+async def doubt_given(connection: Connection, owner: str, role: int) -> None:
+    """Remember of a role, given by OID, that the password it was given does not work."""
+    await connection.execute(
+        "UPDATE lakebase_operator.passwords SET revision = '' WHERE connection = %s AND role = %s",
+        [owner, role],
+    )
 
 
 async def forget_given(connection: Connection, owner: str, roles: Iterable[int]) -> None:
