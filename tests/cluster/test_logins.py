@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from lakebase_operator.reconcilers.logins import LoginsStep
+from lakebase_operator.reconcilers.login_roles import LoginRoles
 from tests.cluster.kube import Body, Namespace, condition_of
 from tests.cluster.lab import Database, Lab
 from tests.cluster.manifests import grant, role
@@ -179,7 +179,7 @@ async def test_an_operator_that_is_killed_between_secret_and_server_loses_no_pas
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patched:
-        patched.setattr(LoginsStep, "_give", hang)
+        patched.setattr(LoginRoles, "give", hang)
         first = await operators.start()
         sales = await set_up(lab, there)
         await asyncio.wait_for(reached.wait(), 20)

@@ -150,7 +150,7 @@ async def test_a_server_that_refuses_verifiers_is_told_in_its_own_words(
     refusal = sql.SQL(
         "DO $$ BEGIN RAISE EXCEPTION 'Received HTTP code 400 from control plane: password entropy is too low'; END $$"
     ).format()
-    monkeypatch.setattr("lakebase_operator.reconcilers.logins.alter_role", lambda *_: refusal)
+    monkeypatch.setattr("lakebase_operator.reconcilers.login_roles.alter_role", lambda *_: refusal)
     saying = await logins.sync(role)
     assert said(logins, role) == (STALLED, Reason.PASSWORD_REFUSED)
     assert "entropy is too low" in saying.message

@@ -84,7 +84,7 @@ def _verifiers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("alter_role", "create_role"):
         original = getattr(role_statements, name)
-        monkeypatch.setattr(f"lakebase_operator.reconcilers.logins.{name}", refusing(original))
+        monkeypatch.setattr(f"lakebase_operator.reconcilers.login_roles.{name}", refusing(original))
 
 
 async def until_ready(logins: Logins, role: PostgresRole, most: int = 6) -> int:

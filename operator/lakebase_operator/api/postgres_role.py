@@ -154,7 +154,8 @@ class Rotation(Model):
 
 
 class Password(Model):
-    """A PostgreSQL password, for applications that cannot log in with OAuth. The server only ever gets a SCRAM verifier of it."""
+    """A PostgreSQL password, for applications that cannot log in with OAuth. The operator gives the server a SCRAM verifier of it;
+    a Lakebase project that refuses verifiers has Databricks make the password."""
 
     model_config = {
         "json_schema_extra": validations(
@@ -168,7 +169,7 @@ class Password(Model):
     }
 
     generate: GeneratedPassword | None = None
-    """The operator makes the password. The default."""
+    """The password is made: by the operator, or by Databricks where verifiers are refused. The default."""
     from_: Annotated[SecretKeyRef | None, Field(alias="from")] = None
     """The password is in this Secret of the same namespace, and is taken up when it changes there. At least 12 characters of three
     kinds (small and capital letters, digits, others)."""

@@ -6,7 +6,8 @@ A change has three steps, each of which may be the last one before the process e
 2. the server gets it, and the ledger notes that, in one transaction;
 3. the Secret publishes it.
 
-So every password that the server may have is in the Secret, and with two logins what is published always works.
+So every password that the server may have is in the Secret, and with two logins what is published always works. Where Databricks
+makes the password, the second step is to ask for it, and it can be asked again which one it is.
 """
 
 import hashlib

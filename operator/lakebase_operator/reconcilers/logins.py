@@ -4,61 +4,48 @@ What is to be done is read off the Secret and the ledger each time, so a process
 :mod:`lakebase_operator.domain.passwords`.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-import psycopg
-from psycopg import sql
-
 from lakebase_operator.api import LakebaseConnection, PostgresRole
 from lakebase_operator.api.base import ANNOTATION_ROTATE, ObjectMeta
-from lakebase_operator.api.postgres_role import Binding, Password, PostgresRoleSpec, RoleAttributes
+from lakebase_operator.api.postgres_role import Binding, Password
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.binding import SECRET_TYPE, Published
-from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError
+from lakebase_operator.domain.errors import InvalidError, LakebaseError
 from lakebase_operator.domain.passwords import (
     Held,
     LoginCredential,
     coming_credential,
-    is_revision_of,
     login_names,
-    new_revision,
     next_rotation,
     previous_until,
     weakness,
 )
-from lakebase_operator.domain.role_settings import settings_change
-from lakebase_operator.domain.role_statements import alter_role, create_role, grant_membership, role_options
-from lakebase_operator.domain.roles import RoleState, Step, alteration, declared_options
+from lakebase_operator.domain.role_statements import alter_role, role_options
+from lakebase_operator.domain.roles import Step
 from lakebase_operator.domain.status import Condition, condition
 from lakebase_operator.engine.catalog import key_of
 from lakebase_operator.external.kube.objects import ObjectEvent, Secret
 from lakebase_operator.external.postgres.grants import create_ledger, log_changes
 from lakebase_operator.external.postgres.logins import (
-    Given,
-    end_sessions,
     forget_given,
-    note_revision,
     read_given,
-    revision_note,
-    scram_verifier,
 )
 from lakebase_operator.external.postgres.session import SSL_MODES, Connection, Server
 from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.known_roles import Roles
+from lakebase_operator.reconcilers.login_roles import LoginRoles
 from lakebase_operator.reconcilers.made_passwords import LOOK_AGAIN_SECONDS, MadePasswords
 from lakebase_operator.reconcilers.report import Report
-from lakebase_operator.reconcilers.role_execution import PLANNED, RoleStatements
+from lakebase_operator.reconcilers.role_execution import PLANNED, RoleStatements, resource_name
 from lakebase_operator.reconcilers.workspaces import secret_text
 
 RETRY_SECONDS = 15.0
 """Until a login is tried again that failed for a reason that may pass."""
-HIDDEN = "********"
-END_SESSIONS = sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY({})")
 
 
 class SecretStore(Protocol):
@@ -114,8 +101,7 @@ class LoginsStep:
     """Gets the moments at which something is to be done next."""
     made: MadePasswords
     """Where the server takes none from the operator."""
-    given: Mapping[int, Given] = field(default_factory=dict, init=False)
-    """What the ledger says of passwords, by OID of the role."""
+    login_roles: LoginRoles = field(init=False)
     published: dict[str, PublishedLogin] = field(default_factory=dict, init=False)
     """Those that this step has looked after without trouble, by name of the role for which they log in."""
 
@@ -139,8 +125,10 @@ class LoginsStep:
             await create_ledger(self.home)  # one that was made earlier may have no place for them
         elif given and not self.dry:
             await forget_given(self.home, self.owner, given.keys() - self.roles.by_oid.keys())
-        self.given = given or {}
         self.made.forget_all_but(self.roles.states)
+        self.login_roles = LoginRoles(
+            self.owner, self.home, self.hide, self.statements, self.roles, self.made, given or {}
+        )
         for tally in self.roles.logins.values():
             try:
                 if tally.role.spec.suspend:
@@ -173,7 +161,7 @@ class LoginsStep:
             held = replace(held, coming=coming, handled=asked or held.handled)
             self.hide(coming.password)
             secret = await self._publish(role, secret, held)
-            given = await self._give(role, coming, published=False)
+            given = await self.login_roles.give(role, coming, published=False)
             if given is None:
                 self._wait_for_databricks(role, held)
                 return
@@ -184,7 +172,7 @@ class LoginsStep:
                 self.report.event(role, event)
             held = Held(coming, self.now, None, held.handled)
         else:
-            given = await self._give(role, held.current, published=True)
+            given = await self.login_roles.give(role, held.current, published=True)
             if given is None:
                 self._wait_for_databricks(role, held)
                 return
@@ -231,144 +219,6 @@ class LoginsStep:
             )
         return text
 
-    async def _give(
-        self, role: PostgresRole, credential: LoginCredential, *, published: bool
-    ) -> LoginCredential | None:
-        """Make the login as it is to be, with this password, unless the ledger says that it has it.
-
-        Returns what it logs in with then: the same, or where the server takes no password from the operator, with the one that
-        Databricks has made. None: Databricks is at it.
-        """
-        owner, name = role.role_name, credential.username
-        state, own = self.roles.states.get(name), name == owner
-        if state is None and own:
-            raise NotReadyError(Reason.ROLE_MISSING, f'There is no role "{name}" yet.')
-        if state is not None and not own and not self._is_ours(state, role):
-            raise InvalidError(
-                Reason.ROLE_EXISTS,
-                f'The role "{name}", which would log in for "{owner}", exists already and is somebody else\'s. '
-                "Choose another roleName, or drop it.",
-            )
-        given = self.given.get(state.oid) if state is not None else None
-        known = given is not None and given.revision == credential.revision
-        final: LoginCredential | None = credential
-        if state is None or not known or not (state.login or own):
-            final = await self._set(role, state, credential, published=published)
-        if not own:
-            await self._follow(role, name, state)
-        return final
-
-    async def _set(
-        self, role: PostgresRole, state: RoleState | None, credential: LoginCredential, *, published: bool
-    ) -> LoginCredential | None:
-        """Make the login, or give it its password. Returns as :meth:`_give` does."""
-        name = credential.username
-        if not self.dry and self.made.is_under_way(name) and state is not None:
-            return await self._have_made(role, state, credential, published=published)
-        verifier = HIDDEN if self.dry else scram_verifier(self.home, name, credential.password)
-        try:
-            await self._send(role, state, credential, verifier)
-        except LakebaseError as refusal:
-            if refusal.reason is not Reason.PASSWORD_REFUSED:
-                raise
-            self._check_can_be_made(role, refusal)
-            if state is not None:
-                return await self._have_made(role, state, credential, published=published)
-            await self._send(role, None, replace(credential, revision=""), None)
-            await self._is_made(role, name)
-            return None
-        return credential
-
-    async def _send(
-        self, role: PostgresRole, state: RoleState | None, credential: LoginCredential, verifier: str | None
-    ) -> None:
-        """Make the login or alter it; without a verifier it gets no password."""
-        name = credential.username
-        note = revision_note(self.owner, name, self._resource(role), credential.revision)
-        if state is None:
-            options = declared_options(_login_spec(role))
-            step = _with_password(create_role, name, options, verifier, f"creating role {name}")
-        else:
-            options = role_options(login=None if state.login or name == role.role_name else True)
-            step = _with_password(alter_role, name, options, verifier, f"setting the password of role {name}")
-        await self._execute(role, step, note)
-
-    # -- a password that Databricks makes --------------------------------------------------------------------------
-
-    def _check_can_be_made(self, role: PostgresRole, refusal: LakebaseError) -> None:
-        """Raises InvalidError if Databricks cannot make the password either."""
-        assert role.spec.password is not None
-        problem = self.made.problem
-        if role.spec.password.from_ is not None:
-            problem = "One that Databricks makes cannot be chosen: use spec.password.generate in place of spec.password.from."
-        if problem is not None:
-            raise InvalidError(
-                Reason.PASSWORD_REFUSED,
-                f"{refusal.message} {problem} Or let the application log in with OAuth (spec.identity).",
-            ) from refusal.__cause__
-
-    async def _have_made(
-        self, role: PostgresRole, state: RoleState, credential: LoginCredential, *, published: bool
-    ) -> LoginCredential | None:
-        """Let Databricks make the password. One that is published and may work is only looked up: it must not change under its users."""
-        name, given = state.name, self.given.get(state.oid)
-        works = given is None or given.revision
-        looked_up = published and works and not self.made.is_under_way(name)
-        if not looked_up and not await self._is_made(role, name):
-            return None
-        if not state.login:
-            step = Step(alter_role(name, role_options(login=True)), f"letting role {name} log in")
-            await self._execute(role, step)
-        password = await self.made.reveal(name)
-        self.hide(password)
-        if not looked_up and given is not None and is_revision_of(given.revision, password):
-            raise InvalidError(
-                Reason.PASSWORD_REFUSED,
-                f'Databricks was asked for a new password of role "{name}" and has kept the one before. The published one goes '
-                "on working. Replace it on the project's page under Roles, or let the application log in with OAuth (spec.identity).",
-            )
-        if password != credential.password:
-            credential = LoginCredential(name, new_revision(password), password)
-        await note_revision(self.home, self.owner, name, self._resource(role), credential.revision)
-        return credential
-
-    async def _is_made(self, role: PostgresRole, name: str) -> bool:
-        asked = self.made.is_under_way(name)
-        made = await self.made.is_made(name)
-        if not asked:
-            entry = (self._resource(role, generation=True), f"-- ask Databricks: a password for {name}", "ok")
-            self.statements.executed.append(entry)
-        return made
-
-    # -- a login that acts for another role ------------------------------------------------------------------------
-
-    def _is_ours(self, state: RoleState, role: PostgresRole) -> bool:
-        """The ledger knows it from its birth on; where that is lost, it tells by what it acts as."""
-        given = self.given.get(state.oid)
-        if given is not None:
-            return given.resource == self._resource(role)
-        return state.settings.get("role") == role.role_name
-
-    async def _follow(self, role: PostgresRole, name: str, state: RoleState | None) -> None:
-        """A login that acts for another role: a member of it, with its settings and limits."""
-        owner = role.role_name
-        wanted = {**role.spec.settings, "role": owner}
-        actual = dict(state.settings) if state is not None else {}
-        # The owner first: PostgreSQL checks at each login that the login may act as it.
-        if state is None or not self._is_member(state, owner):
-            grant = grant_membership(owner, name, admin=False, inherit=True, set_=True)
-            await self._execute(role, Step(grant, f"making {name} a member of {owner}"))
-        for step in settings_change(name, wanted, actual, tuple(actual)).steps:
-            await self._execute(role, step)
-        if state is not None:
-            for step in alteration(_login_spec(role), replace(state, login=True)):
-                await self._execute(role, step)
-
-    def _is_member(self, state: RoleState, owner: str) -> bool:
-        oid = self.roles.oids.get(owner)
-        edges = [one for one in self.roles.edges if (one.member, one.role) == (state.oid, oid)]
-        return any(one.inherit for one in edges) and any(one.set for one in edges)
-
     async def _retire(
         self, role: PostgresRole, password: Password, held: Held, names: Sequence[str]
     ) -> datetime | None:
@@ -380,20 +230,14 @@ class LoginsStep:
             state = self.roles.states.get(name)
             if name == held.current.username or state is None or not state.login:
                 continue
-            if not self._is_ours(state, role):
+            if not self.login_roles.is_ours(state, role):
                 continue
             if self.now < until:
                 self.deadlines.append(until)
                 return until
             step = Step(alter_role(name, role_options(login=False)), f"ending logins of role {name}")
-            await self._execute(role, step)
+            await self.login_roles.execute(role, step)
         return None
-
-    async def _execute(self, role: PostgresRole, step: Step, note: sql.Composable | None = None) -> None:
-        try:
-            await self.statements.execute(step, self._resource(role, generation=True), note=note)
-        except LakebaseError as error:
-            raise _refused(error, step) or error from error.__cause__
 
     # -- the Secret ----------------------------------------------------------------------------------------------
 
@@ -438,7 +282,7 @@ class LoginsStep:
             return secret
         namespace, name = role.metadata.namespace, role.secret_name
         if self.dry:
-            entry = (self._resource(role, generation=True), f"-- write Secret {namespace}/{name}", PLANNED)
+            entry = (resource_name(role), f"-- write Secret {namespace}/{name}", PLANNED)
             if entry not in self.statements.executed:
                 self.statements.executed.append(entry)
             return secret
@@ -479,7 +323,7 @@ class LoginsStep:
             state
             for name in {itself, *names}
             if (state := self.roles.states.get(name)) is not None
-            and (name == itself or self._is_ours(state, role))
+            and (name == itself or self.login_roles.is_ours(state, role))
         ]
         if password is not None:
             self._tell(role, password, self._held(await self._secret(role)))
@@ -488,25 +332,8 @@ class LoginsStep:
                 step = Step(
                     alter_role(state.name, role_options(login=False)), f"ending logins of role {state.name}"
                 )
-                await self._execute(role, step)
-        await self._end_sessions(states)
-
-    async def _end_sessions(self, states: Sequence[RoleState]) -> None:
-        if self.dry:
-            return
-        if any(state.actor.is_operator for state in states):
-            raise InvalidError(
-                Reason.INVALID_SPEC, "spec.suspend: the operator itself logs in with this role. Name another."
-            )
-        try:
-            await end_sessions(self.home, {state.oid for state in states})
-        except psycopg.errors.InsufficientPrivilege as error:
-            fix = Step(END_SESSIONS.format([state.name for state in states]), "ending sessions")
-            raise InvalidError(
-                Reason.SESSIONS_NOT_ENDED,
-                "The role cannot log in any more, but the operator may not end its sessions: grant it pg_signal_backend, or "
-                f"run as somebody who has it: {fix}",
-            ) from error
+                await self.login_roles.execute(role, step)
+        await self.login_roles.end_sessions(states)
 
     # -- telling -------------------------------------------------------------------------------------------------
 
@@ -533,11 +360,6 @@ class LoginsStep:
             },
         )
         self.report.fact(role, freshness(role, held.set_at, due, self.now))
-
-    def _resource(self, role: PostgresRole, *, generation: bool = False) -> str:
-        meta = role.metadata
-        name = f"{role.kind_name}/{meta.namespace}/{meta.name}"
-        return f"{name}@{meta.generation}" if generation else name
 
 
 def freshness(role: PostgresRole, set_at: datetime, due: datetime | None, now: datetime) -> Condition:
@@ -568,44 +390,6 @@ def tell_overdue(context: Context) -> None:
         if "nextRotation" in known:
             set_at, due = (datetime.fromisoformat(known[name]) for name in ("setAt", "nextRotation"))
             context.report.fact(role, freshness(role, set_at, due, now))
-
-
-def _login_spec(role: PostgresRole) -> PostgresRoleSpec:
-    """What is declared of a login that acts for a role."""
-    wanted = role.spec.attributes
-    limits = RoleAttributes(connection_limit=wanted.connection_limit, valid_until=wanted.valid_until)
-    return role.spec.model_copy(
-        update={"login": True, "attributes": limits, "password": None, "suspend": False}
-    )
-
-
-def _with_password(
-    make: Callable[[str, Sequence[sql.Composable]], sql.Composed],
-    name: str,
-    options: Sequence[sql.Composable],
-    verifier: str | None,
-    doing: str,
-) -> Step:
-    """A statement that sets a password, if there is one, and is shown without it."""
-    if verifier is None:
-        return Step(make(name, options), doing)
-    statement, shown = (make(name, [*options, *role_options(verifier=one)]) for one in (verifier, HIDDEN))
-    return Step(statement, doing, shown=shown)
-
-
-def _refused(error: LakebaseError, step: Step) -> LakebaseError | None:
-    """What it means where a server judges passwords by their text, which it does not get."""
-    cause = error.__cause__
-    if step.shown is None or not isinstance(cause, psycopg.Error) or error.reason is Reason.PERMISSION_DENIED:
-        return None
-    text = cause.diag.message_primary or ""
-    if not re.search(r"password|verifier|scram|entropy", text, re.IGNORECASE):
-        return None
-    return InvalidError(
-        Reason.PASSWORD_REFUSED,
-        f"{step.doing[:1].upper()}{step.doing[1:]}: the server does not take a password as a SCRAM verifier: {text}. The "
-        "operator sends no password in plain text.",
-    )
 
 
 def _rfc3339(moment: datetime | None) -> str | None:
