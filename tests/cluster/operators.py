@@ -17,7 +17,7 @@ from lakebase_operator.reconcilers import Services, build
 from lakebase_operator.runtime.app import Operator
 from lakebase_operator.settings import Settings
 
-START_DEADLINE = 20.0
+START_DEADLINE = 60.0
 Build = Callable[[Services], Reconciler]
 
 
@@ -83,7 +83,7 @@ class Running:
         return sum(one.key == ConnectionKey(namespace, name) for one in self.passes)
 
     async def passed(
-        self, namespace: str, more: int, name: str = "marketing", *, at_least: int = 0, deadline: float = 30.0
+        self, namespace: str, more: int, name: str = "marketing", *, at_least: int = 0, deadline: float = 60.0
     ) -> None:
         """Wait for so many more passes over a connection, or for so many in all."""
         end, wanted = time.monotonic() + deadline, max(self.count(namespace, name) + more, at_least)
@@ -96,7 +96,7 @@ class Running:
     async def stop(self) -> None:
         """End in good order."""
         self.stop_asked.set()
-        await asyncio.wait_for(asyncio.shield(self.task), 15)
+        await asyncio.wait_for(asyncio.shield(self.task), START_DEADLINE)
 
     async def kill(self) -> None:
         """End at once."""

@@ -139,8 +139,9 @@ async def test_a_login_says_that_its_instance_is_not_available_and_stays_ready(
         await lab.simulator.fault("all", "stuck-starting")
     await lab.simulator.set_state("native", state)
     await look(there, "1")
-    body = await there.until(APP, finds("Unknown", reason))
-    assert is_ready(body), "nothing is wrong with the login"
+    not_tested = finds("Unknown", reason)
+    # Nothing is wrong with the login. A pass that was in mid-work when the sessions ended may say otherwise until the next.
+    await there.until(APP, lambda body: not_tested(body) and is_ready(body))
     await lab.simulator.clear_faults()
     await lab.simulator.set_state("native", "AVAILABLE")
     await there.until(APP, finds("True", "ConnectionTestPassed"))

@@ -34,7 +34,7 @@ async def published(lab: Lab, there: Namespace, name: str = "app-login") -> dict
 
 async def log_in(secret: Mapping[str, str], ca: Path) -> psycopg.AsyncConnection[Any]:
     """A driver's session with what is published."""
-    return await psycopg.AsyncConnection.connect(secret["uri"], sslrootcert=str(ca), connect_timeout=10)
+    return await psycopg.AsyncConnection.connect(secret["uri"], sslrootcert=str(ca), connect_timeout=30)
 
 
 LIKE_PSQL = (
@@ -182,7 +182,7 @@ async def test_an_operator_that_is_killed_between_secret_and_server_loses_no_pas
         patched.setattr(LoginRoles, "give", hang)
         first = await operators.start()
         sales = await set_up(lab, there)
-        await asyncio.wait_for(reached.wait(), 20)
+        await asyncio.wait_for(reached.wait(), 60)
         await first.kill()
         operators.forget(first)
     begun = await published(lab, there)

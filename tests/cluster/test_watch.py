@@ -113,7 +113,7 @@ async def test_an_operator_that_is_cut_off_ends_itself_and_the_other_takes_over(
         await there.ready(WRITERS)
         await second.passed(there.name, 0, at_least=1)
         with pytest.raises(LeadershipLostError):
-            await asyncio.wait_for(first.task, 10)
+            await asyncio.wait_for(first.task, 60)
         operators.forget(first)
         passes = first.count(there.name)
         await there.annotate(CONNECTION, sync_now="1")

@@ -81,12 +81,12 @@ class Watcher:
         """Rules that were broken, in words."""
         self._history: defaultdict[tuple[str, str, str], list[Seen]] = defaultdict(list)
 
-    async def start(self) -> None:
-        """Begin; what happens after this is seen."""
+    async def start(self, since: str | None = None) -> None:
+        """Begin; what happens after this is seen, or after the version ``since`` of the cluster."""
         paths = [f"/apis/{GROUP}/{VERSION}/{plural}" for plural in PLURALS.values()]
         paths.append("/apis/events.k8s.io/v1/events")
         for path in paths:
-            version = (await self._admin.request("GET", path))["metadata"]["resourceVersion"]
+            version = since or (await self._admin.request("GET", path))["metadata"]["resourceVersion"]
             self._tasks.append(asyncio.create_task(self._watch(path, version)))
 
     async def stop(self) -> None:
@@ -119,7 +119,7 @@ class Watcher:
 
     async def caught_up(self, kind: str, namespace: str, name: str, version: str) -> None:
         """Wait until a version of an object has come."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(  # noqa: ASYNC110 - it comes within milliseconds
                 int(seen.body["metadata"]["resourceVersion"]) >= int(version)
                 for seen in self.history(kind, namespace, name)
@@ -138,9 +138,26 @@ class Watcher:
                         continue
                     async for line in answer.content:
                         event: dict[str, Any] = json.loads(line)
+                        if event["type"] == "ERROR":
+                            version = await self._begin_anew(path, event["object"])
+                            break
                         version = event["object"]["metadata"]["resourceVersion"]
                         if event["type"] != "BOOKMARK":
                             self._take(line.decode(), Seen(event["type"], event["object"]))
+
+    async def _begin_anew(self, path: str, error: Body) -> str:
+        """A watch that was interrupted for long enough: the API server has forgotten what happened since. Returns where to go on."""
+        assert error["code"] == HTTPStatus.GONE, error
+        listed = await self._admin.request("GET", path)
+        for body in listed["items"]:
+            if "kind" in body:  # Events of a list have none
+                self._take(json.dumps(body), Seen("MODIFIED", body))
+        there = {body["metadata"]["uid"] for body in listed["items"]}
+        kind = next((kind for kind, plural in PLURALS.items() if path.endswith(f"/{plural}")), None)
+        for (of, _, _), seen in self._history.items():
+            if of == kind and seen[-1].type != "DELETED" and seen[-1].body["metadata"]["uid"] not in there:
+                seen.append(Seen("DELETED", seen[-1].body))
+        return str(listed["metadata"]["resourceVersion"])
 
     def _take(self, line: str, seen: Seen) -> None:
         self.lines.append(line)

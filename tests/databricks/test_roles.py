@@ -25,7 +25,7 @@ from tests.databricks.scripted import BRANCH, Answer, ScriptedWorkspace
 
 AUTOSCALING = AutoscalingTarget("marketing", "production", "primary")
 PROVISIONED = ProvisionedTarget("marketing-db")
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 on_the_simulator = pytest.mark.asyncio(loop_scope="module")
 

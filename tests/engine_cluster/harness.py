@@ -20,7 +20,8 @@ from lakebase_operator.settings import Settings
 from tests.unit.engine import bodies
 
 Body = dict[str, Any]
-DEADLINE = 20.0
+DEADLINE = 60.0
+"""Seconds. Nothing here takes a tenth of it, unless other work keeps the machine."""
 
 
 async def eventually(condition: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:

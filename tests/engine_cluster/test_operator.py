@@ -410,7 +410,7 @@ async def test_an_operator_that_loses_its_lease_ends_at_once(there: Cluster, kub
             await there.client.request(
                 "PATCH", lease, operation="steal", body=theft, content_type=MERGE_PATCH
             )
-            await asyncio.wait_for(cut.wait(), 5)
+            await asyncio.wait_for(cut.wait(), 60)
 
     with pytest.raises(LeadershipLostError, match="somebody-else"):
         await robbed()
@@ -596,7 +596,7 @@ async def test_the_process_ends_cleanly_on_sigterm(
             await asyncio.sleep(0.3)
             asked = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            out, log = await asyncio.to_thread(process.communicate, timeout=15)
+            out, log = await asyncio.to_thread(process.communicate, timeout=60)
         finally:
             if process.returncode is None:
                 process.kill()

@@ -10,7 +10,7 @@ from psycopg import sql
 from lakebase_operator.external.postgres.session import Connection
 from tests.postgres.world import World
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds."""
 
 

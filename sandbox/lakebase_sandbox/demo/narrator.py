@@ -85,7 +85,7 @@ class Narrator:
             self.passed += 1
             self._print(f"  [green]✓[/] {escape(text)}{_seconds(time.monotonic() - started)}")
 
-    def wait(self, what: str, look: Callable[[], Observation], *, seconds: float = 30.0) -> None:
+    def wait(self, what: str, look: Callable[[], Observation], *, seconds: float = 60.0) -> None:
         """Look again and again until it holds, and show meanwhile what is waited for.
 
         Raises:

@@ -77,7 +77,7 @@ class QuickstartStory(Story):
         count = self.stage.example.object_count
         with self.narrator.check(f"all {count} objects are Ready"):
             self.narrator.wait(
-                "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=60
+                "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=120
             )
         listing = self.stage.kubectl.run("get", self.kinds, f"--namespace={self.stage.namespace}")
         self.narrator.command(f"kubectl get {self.kinds} -n {self.stage.namespace}", listing)
@@ -214,7 +214,7 @@ class QuickstartStory(Story):
             self.narrator.command(
                 f"kubectl delete ag {name} -n {self.stage.namespace}",
                 self.stage.kubectl.run(
-                    "delete", "ag", name, f"--namespace={self.stage.namespace}", "--timeout=30s"
+                    "delete", "ag", name, f"--namespace={self.stage.namespace}", "--timeout=60s"
                 ),
             )
             with self.narrator.check("bob's open session has lost reading and writing with it"):
@@ -239,7 +239,7 @@ class QuickstartStory(Story):
         return self.stage.example.find("AccessGrant", name)
 
     def _until_ready(
-        self, name: str, *, status: str = "True", reason: str | None = None, seconds: float = 30
+        self, name: str, *, status: str = "True", reason: str | None = None, seconds: float = 60
     ) -> None:
         """Wait for an AccessGrant.
 

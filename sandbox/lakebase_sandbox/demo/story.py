@@ -112,7 +112,7 @@ class Story(ABC):
         self.narrator.command(f"kubectl apply -f {file}   # {comment}", self.stage.apply(file, manifest))
 
     def until_ready(
-        self, kind: str, name: str, *, status: str = "True", reason: str | None = None, seconds: float = 30
+        self, kind: str, name: str, *, status: str = "True", reason: str | None = None, seconds: float = 60
     ) -> None:
         """Wait until the object as it is now says so.
 

@@ -66,7 +66,7 @@ class ElementumSteps(Story):
         self.narrator.wait(
             f"{', '.join(connection_test.STEPS)} have passed",
             lambda: connection_test.passed(self.role),
-            seconds=60,
+            seconds=120,
         )
 
     def tell_test(self, role: Object) -> None:

@@ -78,7 +78,7 @@ class ElementumStory(ElementumTroubles):
         check = self.narrator.check
         self.apply_all()
         with check(f"Create Lakebase Postgres Instance: {INSTANCE} is made, and Available"):
-            self.until_ready("LakebaseInstance", INSTANCE, seconds=60)
+            self.until_ready("LakebaseInstance", INSTANCE, seconds=120)
         instance = self.stage.objects.get("lbi", INSTANCE)
         settings = {one["name"]: one.get("effective") for one in instance["status"]["settings"]}
         with check("its size is CU_2, and native login is on: both by the effective value"):
@@ -100,7 +100,7 @@ class ElementumStory(ElementumTroubles):
         count = self.stage.example.object_count
         with self.narrator.check(f"all {count} objects are Ready"):
             self.narrator.wait(
-                "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=60
+                "all objects are Ready", lambda: all_ready(self.stage.objects.all(), count=count), seconds=120
             )
         with self.narrator.check("Save: network, authentication, schema access and tables have passed"):
             self.until_passed()

@@ -135,7 +135,7 @@ class ElementumTroubles(ElementumSteps):
                     self.narrator.wait(
                         f"the connection test says {reason}",
                         lambda: connection_test.failed(versions, step, reason),
-                        seconds=60,
+                        seconds=120,
                     )
             self.tell_test(connection_test.first_failure(versions, step, reason) or versions[-1])
         finally:
