@@ -36,7 +36,7 @@ class Servers:
                 prepare=kind != "plain",
                 superuser_grants=kind != "strict",
                 identities=IDENTITIES,
-                settings={"max_connections": "100"},
+                settings={"max_connections": "100", "log_statement": "all"},
             )
             await server.start()
             self._running[version, kind] = server

@@ -435,17 +435,14 @@ async def run(connection: psycopg.AsyncConnection[Any], *statements: str, **name
 
 
 async def new_database(server: PostgresServer, *, prepared: bool, operator: str) -> str:
-    """A fresh database, with a schema ``sales`` and a log of all statements."""
+    """A fresh database."""
     name = f"d_{uuid.uuid4().hex[:10]}"
     owner = server.superuser
     if prepared:
         await server.create_lakebase_database(name, owner)
     else:
         async with await server.connect() as connection:
-            await run(connection, "CREATE DATABASE {name}", name=name)
-    async with await server.connect(name) as connection:
-        await run(connection, "ALTER DATABASE {name} SET log_statement = 'all'", name=name)
-        if not prepared:
+            await run(connection, "CREATE DATABASE {name} STRATEGY FILE_COPY", name=name)
             await run(
                 connection, "GRANT CREATE ON DATABASE {name} TO {operator}", name=name, operator=operator
             )

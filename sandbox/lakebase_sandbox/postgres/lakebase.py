@@ -30,7 +30,10 @@ async def prepare_cluster(server: "PostgresServer", *, owner: Identity, operator
 
 async def create_database(server: "PostgresServer", name: str, owner: str) -> None:
     """Create a database the way Lakebase's API does."""
-    statement = sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner))
+    # The template is small: copying its files takes half the time of writing them to the log.
+    statement = sql.SQL("CREATE DATABASE {} OWNER {} STRATEGY FILE_COPY").format(
+        sql.Identifier(name), sql.Identifier(owner)
+    )
     async with await server.connect("postgres") as connection:
         await connection.execute(statement)
     async with await server.connect(name) as connection:

@@ -101,6 +101,10 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def _default_database(self) -> str:
+        return lakebase.DEFAULT_DATABASE if self._prepare else "postgres"
+
+    @property
     def data_directory(self) -> Path:
         return self._path / "data"
 
@@ -166,7 +170,7 @@ class PostgresServer:
             password: given, the connection goes over TCP and proves it (SCRAM). Without one the superuser's own
                 password over TCP is used, and any other user comes in by the Unix socket, which asks nothing.
         """
-        database = database or ("databricks_postgres" if self._prepare else "postgres")
+        database = database or self._default_database
         user = user or self.superuser
         if password is None and user == self.superuser:
             password = self.password
@@ -178,8 +182,11 @@ class PostgresServer:
     async def connect(
         self, database: str | None = None, *, user: str | None = None, password: str | None = None
     ) -> psycopg.AsyncConnection[tuple[Any, ...]]:
-        """An autocommit connection; the parameters are those of `dsn`."""
-        dsn = self.dsn(database, user=user, password=password)
+        """An autocommit connection; the parameters are those of `dsn`, but the superuser, too, comes in by the Unix socket."""
+        if password is None:
+            dsn = self._socket_dsn(database or self._default_database, user or self.superuser)
+        else:
+            dsn = self.dsn(database, user=user, password=password)
         return await psycopg.AsyncConnection.connect(dsn, autocommit=True)
 
     async def create_lakebase_database(self, name: str, owner: str) -> None:
