@@ -1,14 +1,15 @@
 """UserMappings: which role each person is on this connection."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from lakebase_operator.api import UserMapping
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.people import People, Resolution
-from lakebase_operator.domain.status import condition
+from lakebase_operator.domain.status import Verdict, condition
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.keys import ConnectionKey
-from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.report import Look, Report
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.view import View, is_deleting
 
@@ -23,13 +24,17 @@ class MappingResults:
     _generations: dict[str, int] = field(default_factory=dict)
     """What the results are about: those on an older spec do not count."""
 
-    def note(
-        self, mapping: UserMapping, key: ConnectionKey, result: Resolution
-    ) -> dict[ConnectionKey, Resolution]:
-        """Remember one result; returns all of the mapping, in a stable order."""
-        results = self._of(mapping)
-        results[key] = result
-        return dict(sorted(results.items()))
+    def note(self, mapping: UserMapping, key: ConnectionKey, result: Resolution) -> None:
+        """Remember one result, unless a pass that began later has seen the mapping edited."""
+        if self._generations.get(mapping.metadata.uid, 0) <= mapping.metadata.generation:
+            self._of(mapping)[key] = result
+
+    def found(self, mapping: UserMapping) -> dict[ConnectionKey, Resolution]:
+        """What was found of a mapping so far, in a stable order; empty if it has been edited since."""
+        uid, generation = mapping.metadata.uid, mapping.metadata.generation
+        if self._generations.get(uid) != generation:
+            return {}
+        return dict(sorted(self._results.get(uid, {}).items()))
 
     def knows(self, mapping: UserMapping, key: ConnectionKey) -> bool:
         """Whether a pass over the connection has looked for the mapping's role, as the mapping is now."""
@@ -80,10 +85,8 @@ def resolve(view: View, roles: Roles, results: MappingResults, report: Report) -
     mappings = [mapping for mapping in view.mappings if not is_deleting(mapping)]
     people = People(view.key.namespace, mappings, roles.names)
     for mapping in mappings:
-        found = people.resolve(
-            mapping.spec.user, mapping.metadata.namespace
-        )  # another mapping may count here
-        all_results = results.note(mapping, view.key, found)
+        # Another mapping may count here.
+        results.note(mapping, view.key, people.resolve(mapping.spec.user, mapping.metadata.namespace))
         winner = people.shadowed.get(mapping.metadata.uid)
         if winner is not None:
             report.stalled(
@@ -91,7 +94,7 @@ def resolve(view: View, roles: Roles, results: MappingResults, report: Report) -
                 Reason.CONFLICTING_DECLARATIONS,
                 f"UserMapping {winner.metadata.namespace}/{winner.metadata.name} maps the same user. Delete one of them.",
             )
-        _say(mapping, all_results, results.unseen(mapping), report)
+        report.shared(mapping, partial(_look, mapping, results))
     results.keep_only(frozenset(mapping.metadata.uid for mapping in view.mappings), view.key)
     return people
 
@@ -99,12 +102,11 @@ def resolve(view: View, roles: Roles, results: MappingResults, report: Report) -
 _WORST_FIRST = (Reason.RESERVED_NAME, Reason.AMBIGUOUS, Reason.NOT_FOUND, Reason.NO_ACCOUNT, Reason.RESOLVED)
 
 
-def _say(
-    mapping: UserMapping,
-    results: dict[ConnectionKey, Resolution],
-    unseen: tuple[ConnectionKey, ...],
-    report: Report,
-) -> None:
+def _look(mapping: UserMapping, known: MappingResults) -> Look | None:
+    """How it stands with a mapping on all connections that it holds for."""
+    results = known.found(mapping)
+    if not results:
+        return None
     found = min(results.values(), key=lambda result: _WORST_FIRST.index(result.state))
     roles = {result.role for result in results.values()}
     fields = {
@@ -114,18 +116,16 @@ def _say(
         ],
         "role": roles.pop() if len(roles) == 1 else None,
     }
-    report.fields(mapping, fields)
-    match found.state:
-        case Reason.RESOLVED | Reason.NO_ACCOUNT if unseen:
-            names = ", ".join(map(str, unseen[:5]))
-            report.waiting(
-                mapping, Reason.CONNECTION_NOT_READY, f"Not looked for yet on {names}. {found.message}"
-            )
-        case Reason.RESOLVED | Reason.NO_ACCOUNT:
-            report.ready(mapping, found.state, found.message)
-        case Reason.NOT_FOUND:
-            report.waiting(mapping, found.state, found.message)
-        case _:
-            report.stalled(mapping, found.state, found.message)
     resolved = found.state in (Reason.RESOLVED, Reason.NO_ACCOUNT)
-    report.fact(mapping, condition("MappingResolved", resolved, found.state, found.message))
+    unseen = known.unseen(mapping)
+    verdict, reason, message = Verdict.STALLED, found.state, found.message
+    if resolved and unseen:
+        names = ", ".join(map(str, unseen[:5]))
+        verdict, reason = Verdict.RECONCILING, Reason.CONNECTION_NOT_READY
+        message = f"Not looked for yet on {names}. {message}"
+    elif resolved:
+        verdict = Verdict.READY
+    elif reason is Reason.NOT_FOUND:
+        verdict = Verdict.RECONCILING
+    fact = condition("MappingResolved", resolved, found.state, found.message)
+    return Look(verdict, reason, message, {fact["type"]: fact}, fields)

@@ -1,6 +1,6 @@
 """What a pass has to say of each object, collected and written once at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -32,6 +32,17 @@ Subject: TypeAlias = (
 _SUMMING_UP = frozenset({"Ready", Verdict.RECONCILING.value, Verdict.STALLED.value})
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How it stands with an object to which several passes contribute."""
+
+    verdict: Verdict
+    reason: Reason
+    message: str
+    facts: Mapping[str, Condition]
+    fields: Mapping[str, Any]
+
+
 @dataclass(slots=True)
 class Saying:
     """What is said of one object."""
@@ -46,10 +57,30 @@ class Saying:
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of the status; what is not named stays as it was."""
     events: list[ObjectEvent] = field(default_factory=list)
+    look: "Callable[[], Look | None] | None" = None
+    """Says it as it is by now, where other passes have a part in it; None: it stays as it was said."""
+    looked: bool = False
+    """The verdict is that of the last look."""
+
+    def refresh(self) -> None:
+        """Say it as it is by now. A verdict that somebody else has given stands."""
+        seen = self.look() if self.look is not None else None
+        if seen is None:
+            return
+        if self.looked or self.verdict is None:
+            self.verdict, self.reason, self.message, self.looked = (
+                seen.verdict,
+                seen.reason,
+                seen.message,
+                True,
+            )
+        self.facts.update(seen.facts)
+        self.fields.update(seen.fields)
 
     def status(self, previous: Mapping[str, Any]) -> dict[str, Any]:
         """The status to write over ``previous``. Details that a pass did not come to look at stay as they were."""
         assert self.verdict is not None
+        self.refresh()
         kept = {
             condition["type"]: condition
             for condition in previous.get("conditions") or []
@@ -89,6 +120,7 @@ class Report:
                 own.facts = saying.facts | own.facts
                 own.fields = saying.fields | own.fields
                 own.events += saying.events
+                own.look, own.looked = saying.look, saying.looked
 
     def ready(self, subject: Subject, reason: Reason, message: str) -> None:
         """As declared."""
@@ -111,6 +143,13 @@ class Report:
         """Whatever was said of it: it waits for the approval of a plan."""
         saying = self._sayings.setdefault(key_of(subject), Saying(subject))
         saying.verdict, saying.reason, saying.message = Verdict.RECONCILING, Reason.PLANNED, message
+        saying.looked = False
+
+    def shared(self, subject: Subject, look: Callable[[], Look | None]) -> None:
+        """What other passes have a part in: it is looked at now, and again when it is written, since passes end in any order."""
+        saying = self._about(subject)
+        saying.look = look
+        saying.refresh()
 
     def fact(self, subject: Subject, condition: Condition) -> None:
         """A further condition."""

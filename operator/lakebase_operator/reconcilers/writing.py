@@ -51,6 +51,7 @@ async def write(services: Services, report: Report, said: dict[ObjectKey, Said] 
     updates = []
     async for saying in in_turns(report.said()):
         key = key_of(saying.subject)
+        saying.refresh()
         digest = _digest(saying)
         if said.get(key) != (digest, services.catalog.status_digest(key)):
             updates.append(_update(services, saying, partial(_note, services, said, key, digest)))
