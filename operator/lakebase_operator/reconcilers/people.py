@@ -64,7 +64,7 @@ class MappingResults:
 
     def _of(self, mapping: UserMapping) -> dict[ConnectionKey, Resolution]:
         uid, generation = mapping.metadata.uid, mapping.metadata.generation
-        if self._generations.get(uid) != generation:
+        if self._generations.get(uid, -1) < generation:
             self._generations[uid] = generation
             self._results[uid] = self._told(mapping)
         return self._results.setdefault(uid, {})
