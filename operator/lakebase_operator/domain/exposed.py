@@ -120,7 +120,7 @@ def table_selector(entry: ExposedTables) -> TableSelector:
 
 
 def selectors_by_database(
-    spec: PostgresRoleSpec, first_database: str
+    spec: PostgresRoleSpec, login_database: str
 ) -> Mapping[str, Sequence[TableSelector]]:
     """What a role is shown, by database.
 
@@ -128,18 +128,17 @@ def selectors_by_database(
     ----------
     spec
         The role's.
-    first_database
-        The connection's first: where tables are if neither the entry nor ``binding`` names a database.
+    login_database
+        The database that is published for it: where tables are if the entry names none.
 
     Raises
     ------
     ValueError
         What the API server should have refused.
     """
-    default = (spec.binding.database if spec.binding else None) or first_database
     found: dict[str, list[TableSelector]] = defaultdict(list)
     for entry in spec.exposes:
-        found[entry.database or default].append(table_selector(entry))
+        found[entry.database or login_database].append(table_selector(entry))
     return found
 
 

@@ -90,7 +90,10 @@ class ExposingStep:
         for tally in self.roles.tallies.values():
             if tally.role.spec.exposes:
                 try:
-                    yield Showing(tally, selectors_by_database(tally.role.spec, self.databases[0]))
+                    role = tally.role
+                    yield Showing(
+                        tally, selectors_by_database(role.spec, role.login_database(self.databases))
+                    )
                 except ValueError as error:
                     tally.blame(Reason.INVALID_SPEC, str(error))
 

@@ -109,12 +109,11 @@ def test_the_missing_grants_are_named_those_on_a_schema_once() -> None:
 
 
 @pytest.mark.requirement("R-131")
-def test_the_database_is_that_of_the_entry_else_of_the_binding_else_the_first() -> None:
+def test_the_database_is_that_of_the_entry_else_the_one_that_is_published() -> None:
     orders = {"schema": "sales", "names": ["orders"]}
     people = {"schema": "crm", "database": "people", "matching": ["*"], "except": ["*_raw"]}
     sales = TableSelector("sales", ("orders",))
     crm = TableSelector("crm", (), ("%",), (r"%\_raw",))
     assert selectors_by_database(spec(exposes=[orders, people]), "home") == {"home": [sales], "people": [crm]}
-    bound = spec(exposes=[orders, people], password={}, binding={"database": "people"})
-    assert selectors_by_database(bound, "home") == {"people": [sales, crm]}
+    assert selectors_by_database(spec(exposes=[orders, people]), "people") == {"people": [sales, crm]}
     assert selectors_by_database(spec(), "home") == {}
