@@ -422,9 +422,10 @@ acl AS MATERIALIZED (
     LEFT JOIN pg_default_acl a ON a.defaclrole = o.oid AND a.defaclnamespace = o.part::oid AND a.defaclobjtype = t.code
     -- end
 ),
--- Many objects have the same ACL: each distinct one is taken apart once.
+-- Many objects have the same ACL: each distinct one is taken apart once. "|| '{}'" unpacks a long one, which aclexplode would do
+-- anew for each of its entries.
 shared_acl AS MATERIALIZED (
-    SELECT row_number() OVER () AS number, acl, array_agg(class) AS classes, array_agg(oid) AS oids, array_agg(part) AS parts,
+    SELECT row_number() OVER () AS number, acl || '{}'::aclitem[] AS acl, array_agg(class) AS classes, array_agg(oid) AS oids, array_agg(part) AS parts,
            array_agg(owner) AS owners
     FROM acl GROUP BY acl
 ),
