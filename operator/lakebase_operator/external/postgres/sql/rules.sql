@@ -208,6 +208,9 @@ matched AS MATERIALIZED (
     WHERE r.schema = '' OR n.oid IS NOT NULL
     -- end
 ),
+matched_place AS MATERIALIZED (
+    SELECT DISTINCT rule, class, schema FROM matched
+),
 -- What each rule wants on each object, or wants to be absent; without grant options.
 plain_item AS MATERIALIZED (
     SELECT m.rule, m.class, m.oid, m.part, p.privilege, false AS implied
@@ -249,12 +252,12 @@ plain_item AS MATERIALIZED (
     -- end
     UNION ALL
     -- What makes a granted object usable.
-    SELECT DISTINCT m.rule, 'SCHEMA', p.oid, 0::bigint, 'USAGE', true
-    FROM matched m JOIN rule r ON r.id = m.rule JOIN place p ON p.name = m.schema
+    SELECT m.rule, 'SCHEMA', p.oid, 0::bigint, 'USAGE', true
+    FROM matched_place m JOIN rule r ON r.id = m.rule JOIN place p ON p.name = m.schema
     WHERE r.access IS NOT NULL AND m.class IN ('TABLE', 'SEQUENCE')
     UNION ALL
-    SELECT DISTINCT m.rule, 'DATABASE', d.oid, 0::bigint, 'CONNECT', true
-    FROM matched m JOIN rule r ON r.id = m.rule, own_database d
+    SELECT m.rule, 'DATABASE', d.oid, 0::bigint, 'CONNECT', true
+    FROM matched_place m JOIN rule r ON r.id = m.rule, own_database d
     WHERE r.access IS NOT NULL AND m.class IN ('TABLE', 'SEQUENCE', 'SCHEMA')
 ),
 -- With grant options. To hold a privilege with grant option is to hold it; so its absence is that of both.
@@ -266,10 +269,8 @@ item AS MATERIALIZED (
     FROM plain_item i JOIN rule r ON r.id = i.rule WHERE (r.option OR r.absent) AND NOT i.implied
 ),
 want AS MATERIALIZED (
-    SELECT class, oid, part, privilege, absent, bool_and(implied) AS implied, array_agg(rule ORDER BY rule) AS rules
-    FROM (SELECT class, oid, part, privilege, absent, rule, bool_and(implied) AS implied
-          FROM item GROUP BY class, oid, part, privilege, absent, rule) AS once
-    GROUP BY class, oid, part, privilege, absent
+    SELECT class, oid, part, privilege, absent, bool_and(implied) AS implied, array_agg(DISTINCT rule ORDER BY rule) AS rules
+    FROM item GROUP BY class, oid, part, privilege, absent
 ),
 -- Few distinct combinations of rules stand behind many objects: their grantees are united once each. Most are of one rule.
 distinct_rules AS MATERIALIZED (
@@ -337,9 +338,9 @@ searched AS MATERIALIZED (
     -- end
 ),
 interesting_grantee AS MATERIALIZED (
-    SELECT DISTINCT g AS oid FROM combination c, unnest(c.grantees) AS g
+    SELECT g AS oid FROM combination c, unnest(c.grantees) AS g
     UNION
-    SELECT DISTINCT g FROM (SELECT DISTINCT grantees FROM ledger_row) AS l, unnest(l.grantees) AS g
+    SELECT g FROM (SELECT DISTINCT grantees FROM ledger_row) AS l, unnest(l.grantees) AS g
     UNION SELECT oid FROM searched_grantee
 ),
 object AS MATERIALIZED (
@@ -435,13 +436,12 @@ exploded AS MATERIALIZED (
     FROM shared_acl u
     CROSS JOIN LATERAL (
         SELECT i.privilege_type AS privilege, i.grantor,
-               COALESCE(array_agg(i.grantee ORDER BY i.grantee)
-                        FILTER (WHERE i.grantee IN (SELECT oid FROM interesting_grantee)), '{}') AS grantees,
-               array_agg(i.grantee ORDER BY i.grantee)
-                   FILTER (WHERE i.is_grantable AND i.grantee IN (SELECT oid FROM interesting_grantee)) AS options,
+               COALESCE(array_agg(i.grantee ORDER BY i.grantee) FILTER (WHERE i.interesting), '{}') AS grantees,
+               array_agg(i.grantee ORDER BY i.grantee) FILTER (WHERE i.interesting AND i.is_grantable) AS options,
                bool_or(i.grantee = 0) AS public,
                bool_or(i.is_grantable AND i.grantee IN (SELECT oid FROM my_role)) AS mine
-        FROM aclexplode(u.acl) AS i
+        FROM (SELECT *, grantee IN (SELECT oid FROM interesting_grantee) AS interesting FROM aclexplode(u.acl)) AS i
+        WHERE i.interesting OR i.grantee = 0 OR i.is_grantable  -- not what owners hold by themselves, which is most of it
         GROUP BY i.privilege_type, i.grantor
     ) AS x
     CROSS JOIN LATERAL (
@@ -449,7 +449,7 @@ exploded AS MATERIALIZED (
         UNION ALL
         SELECT x.privilege || '*', x.options, false, x.mine WHERE x.options IS NOT NULL
     ) AS y
-    WHERE y.grantees <> '{}' OR y.public OR y.mine  -- not what owners hold by themselves, which is most of it
+    WHERE y.grantees <> '{}' OR y.public OR y.mine
 ),
 entry AS MATERIALIZED (
     SELECT o.class, o.oid, o.part, o.owner, x.privilege, x.grantor, x.grantees, x.public, x.mine, x.grantors
@@ -473,6 +473,25 @@ elsewhere AS MATERIALIZED (
     FROM lakebase_operator.held, unnest(grantees) AS g
     WHERE connection <> %(connection)s AND privilege NOT LIKE '-%%' GROUP BY class, objid, part, privilege
 ),
+-- Held just as it is declared and recorded. Where nothing has changed that is all, and nothing more is to be said of it.
+settled AS MATERIALIZED (
+    SELECT l.class, l.oid, l.part, l.privilege, l.grantor, l.grantees
+    FROM ledger l
+    JOIN declared d USING (class, oid, part, privilege)
+    JOIN entry e USING (class, oid, part, privilege, grantor)
+    WHERE e.grantors = 1 AND l.grantees = d.grantees AND l.grantees = e.grantees AND e.owner <> ALL (e.grantees)
+),
+open_entry AS MATERIALIZED (
+    SELECT e.* FROM entry e
+    WHERE e.grantees <> '{}'
+      AND NOT EXISTS (SELECT FROM settled s
+                      WHERE (s.class, s.oid, s.part, s.privilege) = (e.class, e.oid, e.part, e.privilege))
+),
+open_row AS MATERIALIZED (
+    SELECT l.* FROM ledger_row l
+    WHERE NOT EXISTS (SELECT FROM settled s
+                      WHERE (s.class, s.oid, s.part, s.privilege, s.grantor) = (l.class, l.oid, l.part, l.privilege, l.grantor))
+),
 -- The ledger with the grantor under which its entries are found today: a change of owner rewrites the grantor in the ACL.
 -- Not claimed are an owner's own rights, and what is left to another connection that holds it too.
 claim_by_row AS MATERIALIZED (
@@ -482,7 +501,7 @@ claim_by_row AS MATERIALIZED (
                 ELSE ARRAY(SELECT g FROM unnest(l.grantees) AS g
                            WHERE g <> a.owner AND (g = ANY (d.grantees) OR g <> ALL (COALESCE(w.grantees, '{}')))
                            ORDER BY g) END AS grantees
-    FROM ledger l
+    FROM open_row l
     JOIN acl a USING (class, oid, part)
     LEFT JOIN entry e USING (class, oid, part, privilege, grantor)
     CROSS JOIN LATERAL (SELECT CASE WHEN e.owner IS NOT NULL THEN l.grantor
@@ -491,6 +510,7 @@ claim_by_row AS MATERIALIZED (
              ELSE a.owner END AS grantor) AS found
     LEFT JOIN declared d USING (class, oid, part, privilege)
     LEFT JOIN elsewhere w USING (class, oid, part, privilege)
+    WHERE l.privilege NOT LIKE '-%%'
 ),
 claim AS MATERIALIZED (
     SELECT class, oid, part, privilege, grantor, grantees FROM claim_by_row WHERE rows = 1
@@ -532,12 +552,13 @@ single AS MATERIALIZED (
     SELECT e.class, e.oid, e.part, e.privilege, e.grantor, e.owner, e.grantees AS held, COALESCE(d.grantees, '{}') AS wanted,
            COALESCE(k.grantees, '{}') AS claimed, COALESCE(b.grantees, '{}') AS basic,
            -- Just what is declared, and nothing of it by default or by right: most of all rows.
-           COALESCE(e.grantees = d.grantees AND b.grantees IS NULL AND e.owner <> ALL (e.grantees), false) AS exact
-    FROM entry e
+           COALESCE(e.grantees = d.grantees AND NOT e.grantees && COALESCE(b.grantees, '{}') AND e.owner <> ALL (e.grantees),
+                    false) AS exact
+    FROM open_entry e
     LEFT JOIN declared d USING (class, oid, part, privilege)
     LEFT JOIN claim k USING (class, oid, part, privilege, grantor)
     LEFT JOIN baseline b USING (class, oid, part, privilege)
-    WHERE e.grantors = 1 AND e.grantees <> '{}' AND (d.grantees IS NOT NULL OR k.grantees IS NOT NULL)
+    WHERE e.grantors = 1 AND (d.grantees IS NOT NULL OR k.grantees IS NOT NULL)
 ),
 single_combination AS MATERIALIZED (
     SELECT *, ARRAY(SELECT unnest(c.held)
@@ -558,7 +579,7 @@ found AS MATERIALIZED (
     FROM (
         SELECT DISTINCT ON (e.class, e.oid, e.part, e.privilege, g.grantee)
                e.class, e.oid, e.part, e.privilege, e.grantor, g.grantee
-        FROM entry e
+        FROM open_entry e
         CROSS JOIN LATERAL unnest(e.grantees) AS g(grantee)
         LEFT JOIN declared d USING (class, oid, part, privilege)
         LEFT JOIN baseline b USING (class, oid, part, privilege)
@@ -580,7 +601,7 @@ drifted AS MATERIALIZED (
       AND g = ANY (d.grantees) AND g <> ALL (COALESCE(h.grantees, '{}'))
     GROUP BY k.class, k.oid, k.part, k.privilege, k.grantor
 ),
--- What the ledger has to say.
+-- What the ledger has to say, besides what is settled.
 record AS MATERIALIZED (
     SELECT class, oid, part, privilege, grantor,
            CASE WHEN s.grantees IS NULL THEN f.grantees
