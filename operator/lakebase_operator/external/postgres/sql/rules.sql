@@ -185,21 +185,23 @@ creator AS MATERIALIZED (
     SELECT r.id, o.oid FROM rule r JOIN pg_roles o ON o.rolname = ANY (r.names) WHERE r.class LIKE 'DEFAULT %%'
 ),
 -- end
+named_exactly AS MATERIALIZED (
+    SELECT DISTINCT n.rule, a.class, a.oid, a.part
+    FROM (SELECT id AS rule, class, schema, unnest(names) AS name FROM rule) AS n JOIN alias a USING (class, schema, name)
+),
 matched AS MATERIALIZED (
-    SELECT s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind, bool_or(s.named) AS named
+    SELECT s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind, s.named
     FROM (
-        SELECT r.id AS rule, a.class, a.oid, a.part, true AS named
-        FROM rule r CROSS JOIN LATERAL unnest(r.names) AS x(name)
-        JOIN alias a ON a.class = r.class AND a.schema = r.schema AND a.name = x.name
+        SELECT rule, class, oid, part, true AS named FROM named_exactly
         UNION ALL
         SELECT r.id, c.class, c.oid, c.part, false
         FROM rule r JOIN candidate c ON c.class = r.class AND c.schema = r.schema
         WHERE r.matching <> '{}' AND c.patterned AND c.name LIKE ANY (r.matching)
+          AND NOT EXISTS (SELECT FROM named_exactly n WHERE (n.rule, n.class, n.oid, n.part) = (r.id, c.class, c.oid, c.part))
     ) AS s
     JOIN candidate c USING (class, oid, part)
     JOIN rule r ON r.id = s.rule
     WHERE NOT c.name LIKE ANY (r.excluding) AND (r.only IS NULL OR c.oid = ANY (r.only))
-    GROUP BY s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind
     -- if DEFAULT
     UNION ALL
     SELECT r.id, r.class, k.role, COALESCE(n.oid, 0)::bigint, r.schema, o.rolname, NULL, true
