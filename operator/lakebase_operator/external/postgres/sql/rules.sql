@@ -284,11 +284,12 @@ combination AS MATERIALIZED (
     UNION ALL
     SELECT c.rules, u.grantees
     FROM distinct_rules c
-    JOIN (SELECT c.number, array_agg(DISTINCT g ORDER BY g) AS grantees
-          FROM distinct_rules c
-          CROSS JOIN LATERAL unnest(c.rules) AS x(id) JOIN rule r USING (id) CROSS JOIN LATERAL unnest(r.grantees) AS g
-          WHERE cardinality(c.rules) > 1
-          GROUP BY c.number) AS u USING (number)
+    JOIN (SELECT s.number, array_agg(DISTINCT g ORDER BY g) AS grantees
+          FROM (SELECT DISTINCT c.number, r.grantees
+                FROM distinct_rules c CROSS JOIN LATERAL unnest(c.rules) AS x(id) JOIN rule r USING (id)
+                WHERE cardinality(c.rules) > 1) AS s
+          CROSS JOIN LATERAL unnest(s.grantees) AS g
+          GROUP BY s.number) AS u USING (number)
 ),
 forbid AS MATERIALIZED (
     SELECT w.class, w.oid, w.part, w.privilege, w.rules, c.grantees FROM want w JOIN combination c USING (rules) WHERE w.absent
@@ -340,9 +341,7 @@ searched AS MATERIALIZED (
     -- end
 ),
 interesting_grantee AS MATERIALIZED (
-    SELECT g AS oid FROM combination c, unnest(c.grantees) AS g
-    UNION
-    SELECT g FROM (SELECT DISTINCT grantees FROM ledger_row) AS l, unnest(l.grantees) AS g
+    SELECT g AS oid FROM (SELECT grantees FROM combination UNION SELECT grantees FROM ledger_row) AS a, unnest(a.grantees) AS g
     UNION SELECT oid FROM searched_grantee
 ),
 object AS MATERIALIZED (
