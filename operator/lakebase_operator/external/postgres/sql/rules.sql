@@ -437,12 +437,13 @@ exploded AS MATERIALIZED (
     FROM shared_acl u
     CROSS JOIN LATERAL (
         SELECT i.privilege_type AS privilege, i.grantor,
-               COALESCE(array_agg(i.grantee ORDER BY i.grantee) FILTER (WHERE i.interesting), '{}') AS grantees,
-               array_agg(i.grantee ORDER BY i.grantee) FILTER (WHERE i.interesting AND i.is_grantable) AS options,
+               COALESCE(array_agg(i.grantee ORDER BY i.grantee)
+                        FILTER (WHERE i.grantee IN (SELECT oid FROM interesting_grantee)), '{}') AS grantees,
+               array_agg(i.grantee ORDER BY i.grantee)
+                   FILTER (WHERE i.is_grantable AND i.grantee IN (SELECT oid FROM interesting_grantee)) AS options,
                bool_or(i.grantee = 0) AS public,
                bool_or(i.is_grantable AND i.grantee IN (SELECT oid FROM my_role)) AS mine
-        FROM (SELECT *, grantee IN (SELECT oid FROM interesting_grantee) AS interesting FROM aclexplode(u.acl)) AS i
-        WHERE i.interesting OR i.grantee = 0 OR i.is_grantable  -- not what owners hold by themselves, which is most of it
+        FROM aclexplode(u.acl) AS i
         GROUP BY i.privilege_type, i.grantor
     ) AS x
     CROSS JOIN LATERAL (
@@ -450,7 +451,7 @@ exploded AS MATERIALIZED (
         UNION ALL
         SELECT x.privilege || '*', x.options, false, x.mine WHERE x.options IS NOT NULL
     ) AS y
-    WHERE y.grantees <> '{}' OR y.public OR y.mine
+    WHERE y.grantees <> '{}' OR y.public OR y.mine  -- not what owners hold by themselves, which is most of it
 ),
 entry AS MATERIALIZED (
     SELECT o.class, o.oid, o.part, o.owner, x.privilege, x.grantor, x.grantees, x.public, x.mine, x.grantors
