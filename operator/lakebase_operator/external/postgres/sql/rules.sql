@@ -185,6 +185,7 @@ creator AS MATERIALIZED (
     SELECT r.id, o.oid FROM rule r JOIN pg_roles o ON o.rolname = ANY (r.names) WHERE r.class LIKE 'DEFAULT %%'
 ),
 -- end
+-- Both sides as tables, so that they are joined by name: a rule for each of many tables is nothing unusual.
 named_exactly AS MATERIALIZED (
     SELECT DISTINCT n.rule, a.class, a.oid, a.part
     FROM (SELECT id AS rule, class, schema, unnest(names) AS name FROM rule) AS n JOIN alias a USING (class, schema, name)
@@ -424,11 +425,11 @@ acl AS MATERIALIZED (
     LEFT JOIN pg_default_acl a ON a.defaclrole = o.oid AND a.defaclnamespace = o.part::oid AND a.defaclobjtype = t.code
     -- end
 ),
--- Many objects have the same ACL: each distinct one is taken apart once. "|| '{}'" unpacks a long one, which aclexplode would do
--- anew for each of its entries.
+-- Many objects have the same ACL: each distinct one is taken apart once. "|| '{}'" unpacks a long one, lest aclexplode do so
+-- again for each of its entries.
 shared_acl AS MATERIALIZED (
-    SELECT row_number() OVER () AS number, acl || '{}'::aclitem[] AS acl, array_agg(class) AS classes, array_agg(oid) AS oids, array_agg(part) AS parts,
-           array_agg(owner) AS owners
+    SELECT row_number() OVER () AS number, acl || '{}'::aclitem[] AS acl, array_agg(class) AS classes, array_agg(oid) AS oids,
+           array_agg(part) AS parts, array_agg(owner) AS owners
     FROM acl GROUP BY acl
 ),
 exploded AS MATERIALIZED (
