@@ -255,6 +255,37 @@ async def test_what_the_ledger_says_of_objects_that_are_gone_is_cleared(world: W
     assert synced.said(grant) == (READY, Reason.NO_OBJECTS)
 
 
+@pytest.mark.requirement("R-180")
+async def test_what_the_ledger_says_of_a_grantor_who_has_granted_nothing_is_cleared(world: World) -> None:
+    alice, stranger = await world.role("alice"), await world.role("stranger")
+    await world.run(*SALES)
+    grant = access_grant("g", [alice], [tables("sales", "orders")], database=world.database)
+    await world.sync(grant)
+    recorded = await world.ledger()
+    await world.rows(
+        "INSERT INTO lakebase_operator.held"
+        " SELECT connection, class, objid, part, privilege, %s::regrole, grantees FROM lakebase_operator.held"
+        " WHERE class = 'TABLE' RETURNING 1",
+        stranger,
+    )
+    synced = await world.sync(grant)
+    assert not synced.changes
+    assert await world.ledger() == recorded
+    assert not await world.value(
+        "SELECT count(*) FROM lakebase_operator.held WHERE grantor = %s::regrole", stranger
+    )
+    await world.run(
+        "GRANT USAGE ON SCHEMA sales TO {s}",
+        "GRANT SELECT ON sales.orders TO {s} WITH GRANT OPTION",
+        "SET ROLE {s}",
+        "GRANT SELECT ON sales.orders TO {a}",
+        "RESET ROLE",
+        a=alice, s=stranger,
+    )  # fmt: skip
+    await world.sync()
+    assert await world.grantors("sales.orders", alice) == {("SELECT", stranger)}
+
+
 async def test_nothing_declared_and_a_full_ledger_means_all_of_it_is_revoked_and_nothing_else(
     world: World,
 ) -> None:

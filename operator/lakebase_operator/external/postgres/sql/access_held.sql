@@ -59,10 +59,12 @@ access_list AS (
                  ('n', 'DEFAULT SCHEMAS'), ('L', 'DEFAULT LARGE OBJECTS')) AS t(code, class) ON t.code = a.defaclobjtype
     WHERE a.defaclacl <> '{}'
 ),
--- Many objects have the same ACL: each distinct one is taken apart once, and grantees stay together in arrays.
+-- Many objects have the same ACL: each distinct one is taken apart once, and grantees stay together in arrays. "|| '{}'" unpacks
+-- a long one, lest aclexplode do so again for each of its entries.
 shared AS MATERIALIZED (
-    SELECT row_number() OVER () AS number, acl, owner, count(*) AS objects, array_agg(catalog) AS catalogs, array_agg(oid) AS oids,
-           array_agg(sub) AS subs, array_agg(class) AS classes, array_agg(objid) AS objids, array_agg(part) AS parts
+    SELECT row_number() OVER () AS number, acl || '{}'::aclitem[] AS acl, owner, count(*) AS objects,
+           array_agg(catalog) AS catalogs, array_agg(oid) AS oids, array_agg(sub) AS subs, array_agg(class) AS classes,
+           array_agg(objid) AS objids, array_agg(part) AS parts
     FROM access_list GROUP BY acl, owner
 ),
 item AS MATERIALIZED (

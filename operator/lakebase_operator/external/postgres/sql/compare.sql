@@ -22,10 +22,13 @@ lack AS MATERIALIZED (
     ) AS f USING (class, oid, part, privilege)
 ),
 lack_combination AS MATERIALIZED (
-    SELECT c.*, m.grantees, ARRAY(SELECT unnest(m.grantees) INTERSECT SELECT unnest(c.formerly) ORDER BY 1) AS drifted
+    SELECT c.*, m.grantees,
+           CASE WHEN c.formerly = '{}' THEN '{}'
+                ELSE ARRAY(SELECT unnest(m.grantees) INTERSECT SELECT unnest(c.formerly) ORDER BY 1) END AS drifted
     FROM (SELECT DISTINCT wanted, held, formerly FROM lack) AS c
     CROSS JOIN LATERAL (
-        SELECT ARRAY(SELECT unnest(c.wanted) EXCEPT SELECT unnest(c.held) ORDER BY 1) AS grantees OFFSET 0
+        SELECT CASE WHEN c.held = '{}' THEN c.wanted
+                    ELSE ARRAY(SELECT unnest(c.wanted) EXCEPT SELECT unnest(c.held) ORDER BY 1) END AS grantees OFFSET 0
     ) AS m
 ),
 -- What is held and should not be, for one of three reasons: it was ours and is not declared any more, its absence is declared,
@@ -36,7 +39,7 @@ surplus AS MATERIALIZED (
            COALESCE(f.grantees, '{}') AS forbidden, COALESCE(r.grantees, '{}') AS reached, f.rules,
            COALESCE(b.grantees, '{}') AS basic, COALESCE(w.grantees, '{}') AS elsewhere,
            s.oid IS NOT NULL AS searching
-    FROM entry e
+    FROM open_entry e
     LEFT JOIN claim k USING (class, oid, part, privilege, grantor)
     LEFT JOIN declared d USING (class, oid, part, privilege)
     LEFT JOIN forbid f USING (class, oid, part, privilege)
@@ -44,10 +47,9 @@ surplus AS MATERIALIZED (
     LEFT JOIN baseline b USING (class, oid, part, privilege)
     LEFT JOIN elsewhere w USING (class, oid, part, privilege)
     LEFT JOIN searched s USING (class, oid, part)
-    WHERE e.grantees <> '{}'
-      AND (k.grantees IS DISTINCT FROM d.grantees AND k.grantees IS NOT NULL
-           OR f.grantees && e.grantees
-           OR s.oid IS NOT NULL AND e.grantees IS DISTINCT FROM d.grantees)
+    WHERE k.grantees IS DISTINCT FROM d.grantees AND k.grantees IS NOT NULL
+       OR f.grantees && e.grantees
+       OR s.oid IS NOT NULL AND e.grantees IS DISTINCT FROM d.grantees
 ),
 surplus_combination AS MATERIALIZED (
     SELECT c.*, x.origin, x.grantees,
@@ -87,6 +89,9 @@ others AS MATERIALIZED (
 -- Where the operator has the grant option through a role; on a column, also that on the table.
 mine AS MATERIALIZED (
     SELECT DISTINCT class, oid, part, rtrim(privilege, '*') AS privilege FROM entry WHERE mine
+),
+large AS MATERIALIZED (
+    SELECT class, oid, part, cardinality(acl) AS entries FROM acl WHERE cardinality(acl) >= %(many)s
 ),
 named AS MATERIALIZED (
     SELECT class, oid, part, schema, name, detail FROM candidate
@@ -143,6 +148,7 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = k.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped
 CROSS JOIN LATERAL aclexplode(a.attacl) AS x
 WHERE x.privilege_type = k.privilege AND x.grantor = k.grantor AND x.grantee = ANY (k.grantees)
+  AND EXISTS (SELECT FROM excess)  -- else pg_attribute is read for nothing
 GROUP BY k.oid, n.nspname, c.relname, c.relowner, x.privilege_type, x.grantor, x.grantee, x.is_grantable
 
 UNION ALL
@@ -230,25 +236,26 @@ UNION ALL
 UNION ALL
 
 (SELECT 'large', d.rules, a.class, a.oid, a.part, n.schema, n.name, n.detail, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-        NULL, cardinality(a.acl), NULL, NULL, NULL
- FROM acl a JOIN named n USING (class, oid, part)
- JOIN (SELECT w.class, w.oid, w.part, array_agg(DISTINCT x) AS rules FROM want w, unnest(w.rules) AS x
+        NULL, a.entries, NULL, NULL, NULL
+ FROM large a JOIN named n USING (class, oid, part)
+ JOIN (SELECT w.class, w.oid, w.part, array_agg(DISTINCT x) AS rules FROM want w JOIN large USING (class, oid, part), unnest(w.rules) AS x
        WHERE NOT w.implied GROUP BY w.class, w.oid, w.part) AS d USING (class, oid, part)
- WHERE cardinality(a.acl) >= %(many)s
- ORDER BY cardinality(a.acl) DESC LIMIT 100)
+ ORDER BY a.entries DESC LIMIT 100)
 
 UNION ALL
 
 SELECT 'ledger', '{}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        (SELECT count(*) FROM (SELECT * FROM record WHERE grantees <> '{}') AS r
-        FULL JOIN ledger_row l USING (class, oid, part, privilege, grantor)
+        FULL JOIN open_row l USING (class, oid, part, privilege, grantor)
         WHERE r.grantees IS DISTINCT FROM l.grantees)
        + (SELECT count(*) FROM lakebase_operator.version v, own_database o WHERE v.database <> o.oid)
        + (SELECT count(*) FROM jsonb_to_recordset(%(rules)s::jsonb) AS j(class text, snapshot text)
           WHERE j.snapshot IS NOT NULL AND NOT EXISTS (
               SELECT FROM lakebase_operator.snapshots s
               WHERE s.connection = %(connection)s AND s.snapshot = j.snapshot AND s.class = j.class)),
-       (SELECT COALESCE(sum(cardinality(grantees)), 0)::bigint FROM found WHERE privilege NOT LIKE '%%*'), NULL, NULL
+       (SELECT COALESCE(sum(cardinality(grantees)), 0)::bigint
+        FROM (SELECT privilege, grantees FROM settled UNION ALL SELECT privilege, grantees FROM found) AS ours
+        WHERE privilege NOT LIKE '%%*'), NULL, NULL
 
 UNION ALL
 

@@ -11,7 +11,8 @@ SELECT current_user AS role,
            AS databricks_superuser,
        has_database_privilege(current_database(), 'CREATE') AS create_on_database,
        r.rolsuper OR EXISTS (
-           SELECT FROM pg_database d, aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) AS x
+           -- "|| '{}'" unpacks a long ACL, lest aclexplode do so again for each of its entries.
+           SELECT FROM pg_database d, aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba)) || '{}'::aclitem[]) AS x
            WHERE d.datname = current_database() AND x.privilege_type = 'CONNECT' AND x.grantee <> 0
              AND pg_has_role(r.oid, x.grantee, 'USAGE')) AS own_connect,
        (SELECT e.extnamespace::regnamespace::text FROM pg_extension e WHERE e.extname = 'databricks_auth') AS databricks_auth,

@@ -2,7 +2,7 @@
 -- Goes between rules.sql and compare.sql: the last look at what was done says what there is to record.
 , gone AS (
     DELETE FROM lakebase_operator.held h
-    USING ledger_row l
+    USING open_row l
     WHERE h.connection = %(connection)s
       AND (h.class, h.objid, h.part, h.privilege, h.grantor) = (l.class, l.oid, l.part, l.privilege, l.grantor)
       AND h.grantees <@ l.grantees  -- with a focus, others of the row may stay
@@ -13,7 +13,7 @@
 ), shrunk AS (
     UPDATE lakebase_operator.held h
     SET grantees = ARRAY(SELECT unnest(h.grantees) EXCEPT SELECT unnest(l.grantees) ORDER BY 1)
-    FROM ledger_row l
+    FROM open_row l
     WHERE h.connection = %(connection)s
       AND (h.class, h.objid, h.part, h.privilege, h.grantor) = (l.class, l.oid, l.part, l.privilege, l.grantor)
       AND NOT h.grantees <@ l.grantees
@@ -24,7 +24,7 @@
 ), written AS (
     INSERT INTO lakebase_operator.held AS h (connection, class, objid, part, privilege, grantor, grantees)
     SELECT %(connection)s, r.class, r.oid, r.part, r.privilege, r.grantor, r.grantees
-    FROM record r LEFT JOIN ledger_row l USING (class, oid, part, privilege, grantor)
+    FROM record r LEFT JOIN open_row l USING (class, oid, part, privilege, grantor)
     WHERE r.grantees <> '{}' AND r.grantees IS DISTINCT FROM l.grantees
     ON CONFLICT (connection, class, objid, part, privilege, grantor) DO UPDATE
     SET grantees = CASE WHEN %(focus)s::oid[] IS NULL THEN EXCLUDED.grantees

@@ -185,21 +185,24 @@ creator AS MATERIALIZED (
     SELECT r.id, o.oid FROM rule r JOIN pg_roles o ON o.rolname = ANY (r.names) WHERE r.class LIKE 'DEFAULT %%'
 ),
 -- end
+-- Both sides as tables, so that they are joined by name: a rule for each of many tables is nothing unusual.
+named_exactly AS MATERIALIZED (
+    SELECT DISTINCT n.rule, a.class, a.oid, a.part
+    FROM (SELECT id AS rule, class, schema, unnest(names) AS name FROM rule) AS n JOIN alias a USING (class, schema, name)
+),
 matched AS MATERIALIZED (
-    SELECT s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind, bool_or(s.named) AS named
+    SELECT s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind, s.named
     FROM (
-        SELECT r.id AS rule, a.class, a.oid, a.part, true AS named
-        FROM rule r CROSS JOIN LATERAL unnest(r.names) AS x(name)
-        JOIN alias a ON a.class = r.class AND a.schema = r.schema AND a.name = x.name
+        SELECT rule, class, oid, part, true AS named FROM named_exactly
         UNION ALL
         SELECT r.id, c.class, c.oid, c.part, false
         FROM rule r JOIN candidate c ON c.class = r.class AND c.schema = r.schema
         WHERE r.matching <> '{}' AND c.patterned AND c.name LIKE ANY (r.matching)
+          AND NOT EXISTS (SELECT FROM named_exactly n WHERE (n.rule, n.class, n.oid, n.part) = (r.id, c.class, c.oid, c.part))
     ) AS s
     JOIN candidate c USING (class, oid, part)
     JOIN rule r ON r.id = s.rule
     WHERE NOT c.name LIKE ANY (r.excluding) AND (r.only IS NULL OR c.oid = ANY (r.only))
-    GROUP BY s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind
     -- if DEFAULT
     UNION ALL
     SELECT r.id, r.class, k.role, COALESCE(n.oid, 0)::bigint, r.schema, o.rolname, NULL, true
@@ -207,6 +210,9 @@ matched AS MATERIALIZED (
     LEFT JOIN pg_namespace n ON n.nspname = r.schema
     WHERE r.schema = '' OR n.oid IS NOT NULL
     -- end
+),
+matched_place AS MATERIALIZED (
+    SELECT DISTINCT rule, class, schema FROM matched
 ),
 -- What each rule wants on each object, or wants to be absent; without grant options.
 plain_item AS MATERIALIZED (
@@ -249,12 +255,12 @@ plain_item AS MATERIALIZED (
     -- end
     UNION ALL
     -- What makes a granted object usable.
-    SELECT DISTINCT m.rule, 'SCHEMA', p.oid, 0::bigint, 'USAGE', true
-    FROM matched m JOIN rule r ON r.id = m.rule JOIN place p ON p.name = m.schema
+    SELECT m.rule, 'SCHEMA', p.oid, 0::bigint, 'USAGE', true
+    FROM matched_place m JOIN rule r ON r.id = m.rule JOIN place p ON p.name = m.schema
     WHERE r.access IS NOT NULL AND m.class IN ('TABLE', 'SEQUENCE')
     UNION ALL
-    SELECT DISTINCT m.rule, 'DATABASE', d.oid, 0::bigint, 'CONNECT', true
-    FROM matched m JOIN rule r ON r.id = m.rule, own_database d
+    SELECT m.rule, 'DATABASE', d.oid, 0::bigint, 'CONNECT', true
+    FROM matched_place m JOIN rule r ON r.id = m.rule, own_database d
     WHERE r.access IS NOT NULL AND m.class IN ('TABLE', 'SEQUENCE', 'SCHEMA')
 ),
 -- With grant options. To hold a privilege with grant option is to hold it; so its absence is that of both.
@@ -266,10 +272,8 @@ item AS MATERIALIZED (
     FROM plain_item i JOIN rule r ON r.id = i.rule WHERE (r.option OR r.absent) AND NOT i.implied
 ),
 want AS MATERIALIZED (
-    SELECT class, oid, part, privilege, absent, bool_and(implied) AS implied, array_agg(rule ORDER BY rule) AS rules
-    FROM (SELECT class, oid, part, privilege, absent, rule, bool_and(implied) AS implied
-          FROM item GROUP BY class, oid, part, privilege, absent, rule) AS once
-    GROUP BY class, oid, part, privilege, absent
+    SELECT class, oid, part, privilege, absent, bool_and(implied) AS implied, array_agg(DISTINCT rule ORDER BY rule) AS rules
+    FROM item GROUP BY class, oid, part, privilege, absent
 ),
 -- Few distinct combinations of rules stand behind many objects: their grantees are united once each. Most are of one rule.
 distinct_rules AS MATERIALIZED (
@@ -281,11 +285,12 @@ combination AS MATERIALIZED (
     UNION ALL
     SELECT c.rules, u.grantees
     FROM distinct_rules c
-    JOIN (SELECT c.number, array_agg(DISTINCT g ORDER BY g) AS grantees
-          FROM distinct_rules c
-          CROSS JOIN LATERAL unnest(c.rules) AS x(id) JOIN rule r USING (id) CROSS JOIN LATERAL unnest(r.grantees) AS g
-          WHERE cardinality(c.rules) > 1
-          GROUP BY c.number) AS u USING (number)
+    JOIN (SELECT s.number, array_agg(DISTINCT g ORDER BY g) AS grantees
+          FROM (SELECT DISTINCT c.number, r.grantees
+                FROM distinct_rules c CROSS JOIN LATERAL unnest(c.rules) AS x(id) JOIN rule r USING (id)
+                WHERE cardinality(c.rules) > 1) AS s
+          CROSS JOIN LATERAL unnest(s.grantees) AS g
+          GROUP BY s.number) AS u USING (number)
 ),
 forbid AS MATERIALIZED (
     SELECT w.class, w.oid, w.part, w.privilege, w.rules, c.grantees FROM want w JOIN combination c USING (rules) WHERE w.absent
@@ -337,9 +342,7 @@ searched AS MATERIALIZED (
     -- end
 ),
 interesting_grantee AS MATERIALIZED (
-    SELECT DISTINCT g AS oid FROM combination c, unnest(c.grantees) AS g
-    UNION
-    SELECT DISTINCT g FROM (SELECT DISTINCT grantees FROM ledger_row) AS l, unnest(l.grantees) AS g
+    SELECT g AS oid FROM (SELECT grantees FROM combination UNION SELECT grantees FROM ledger_row) AS a, unnest(a.grantees) AS g
     UNION SELECT oid FROM searched_grantee
 ),
 object AS MATERIALIZED (
@@ -422,10 +425,11 @@ acl AS MATERIALIZED (
     LEFT JOIN pg_default_acl a ON a.defaclrole = o.oid AND a.defaclnamespace = o.part::oid AND a.defaclobjtype = t.code
     -- end
 ),
--- Many objects have the same ACL: each distinct one is taken apart once.
+-- Many objects have the same ACL: each distinct one is taken apart once. "|| '{}'" unpacks a long one, lest aclexplode do so
+-- again for each of its entries.
 shared_acl AS MATERIALIZED (
-    SELECT row_number() OVER () AS number, acl, array_agg(class) AS classes, array_agg(oid) AS oids, array_agg(part) AS parts,
-           array_agg(owner) AS owners
+    SELECT row_number() OVER () AS number, acl || '{}'::aclitem[] AS acl, array_agg(class) AS classes, array_agg(oid) AS oids,
+           array_agg(part) AS parts, array_agg(owner) AS owners
     FROM acl GROUP BY acl
 ),
 exploded AS MATERIALIZED (
@@ -472,6 +476,25 @@ elsewhere AS MATERIALIZED (
     FROM lakebase_operator.held, unnest(grantees) AS g
     WHERE connection <> %(connection)s AND privilege NOT LIKE '-%%' GROUP BY class, objid, part, privilege
 ),
+-- Held just as it is declared and recorded. Where nothing has changed that is all, and nothing more is to be said of it.
+settled AS MATERIALIZED (
+    SELECT l.class, l.oid, l.part, l.privilege, l.grantor, l.grantees
+    FROM ledger l
+    JOIN declared d USING (class, oid, part, privilege)
+    JOIN entry e USING (class, oid, part, privilege, grantor)
+    WHERE e.grantors = 1 AND l.grantees = d.grantees AND l.grantees = e.grantees AND e.owner <> ALL (e.grantees)
+),
+open_entry AS MATERIALIZED (
+    SELECT e.* FROM entry e
+    WHERE e.grantees <> '{}'
+      AND NOT EXISTS (SELECT FROM settled s
+                      WHERE (s.class, s.oid, s.part, s.privilege) = (e.class, e.oid, e.part, e.privilege))
+),
+open_row AS MATERIALIZED (
+    SELECT l.* FROM ledger_row l
+    WHERE NOT EXISTS (SELECT FROM settled s
+                      WHERE (s.class, s.oid, s.part, s.privilege, s.grantor) = (l.class, l.oid, l.part, l.privilege, l.grantor))
+),
 -- The ledger with the grantor under which its entries are found today: a change of owner rewrites the grantor in the ACL.
 -- Not claimed are an owner's own rights, and what is left to another connection that holds it too.
 claim_by_row AS MATERIALIZED (
@@ -481,7 +504,7 @@ claim_by_row AS MATERIALIZED (
                 ELSE ARRAY(SELECT g FROM unnest(l.grantees) AS g
                            WHERE g <> a.owner AND (g = ANY (d.grantees) OR g <> ALL (COALESCE(w.grantees, '{}')))
                            ORDER BY g) END AS grantees
-    FROM ledger l
+    FROM open_row l
     JOIN acl a USING (class, oid, part)
     LEFT JOIN entry e USING (class, oid, part, privilege, grantor)
     CROSS JOIN LATERAL (SELECT CASE WHEN e.owner IS NOT NULL THEN l.grantor
@@ -490,6 +513,7 @@ claim_by_row AS MATERIALIZED (
              ELSE a.owner END AS grantor) AS found
     LEFT JOIN declared d USING (class, oid, part, privilege)
     LEFT JOIN elsewhere w USING (class, oid, part, privilege)
+    WHERE l.privilege NOT LIKE '-%%'
 ),
 claim AS MATERIALIZED (
     SELECT class, oid, part, privilege, grantor, grantees FROM claim_by_row WHERE rows = 1
@@ -531,12 +555,13 @@ single AS MATERIALIZED (
     SELECT e.class, e.oid, e.part, e.privilege, e.grantor, e.owner, e.grantees AS held, COALESCE(d.grantees, '{}') AS wanted,
            COALESCE(k.grantees, '{}') AS claimed, COALESCE(b.grantees, '{}') AS basic,
            -- Just what is declared, and nothing of it by default or by right: most of all rows.
-           COALESCE(e.grantees = d.grantees AND b.grantees IS NULL AND e.owner <> ALL (e.grantees), false) AS exact
-    FROM entry e
+           COALESCE(e.grantees = d.grantees AND NOT e.grantees && COALESCE(b.grantees, '{}') AND e.owner <> ALL (e.grantees),
+                    false) AS exact
+    FROM open_entry e
     LEFT JOIN declared d USING (class, oid, part, privilege)
     LEFT JOIN claim k USING (class, oid, part, privilege, grantor)
     LEFT JOIN baseline b USING (class, oid, part, privilege)
-    WHERE e.grantors = 1 AND e.grantees <> '{}' AND (d.grantees IS NOT NULL OR k.grantees IS NOT NULL)
+    WHERE e.grantors = 1 AND (d.grantees IS NOT NULL OR k.grantees IS NOT NULL)
 ),
 single_combination AS MATERIALIZED (
     SELECT *, ARRAY(SELECT unnest(c.held)
@@ -557,7 +582,7 @@ found AS MATERIALIZED (
     FROM (
         SELECT DISTINCT ON (e.class, e.oid, e.part, e.privilege, g.grantee)
                e.class, e.oid, e.part, e.privilege, e.grantor, g.grantee
-        FROM entry e
+        FROM open_entry e
         CROSS JOIN LATERAL unnest(e.grantees) AS g(grantee)
         LEFT JOIN declared d USING (class, oid, part, privilege)
         LEFT JOIN baseline b USING (class, oid, part, privilege)
@@ -579,7 +604,7 @@ drifted AS MATERIALIZED (
       AND g = ANY (d.grantees) AND g <> ALL (COALESCE(h.grantees, '{}'))
     GROUP BY k.class, k.oid, k.part, k.privilege, k.grantor
 ),
--- What the ledger has to say.
+-- What the ledger has to say, besides what is settled.
 record AS MATERIALIZED (
     SELECT class, oid, part, privilege, grantor,
            CASE WHEN s.grantees IS NULL THEN f.grantees
