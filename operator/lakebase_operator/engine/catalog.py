@@ -6,7 +6,7 @@ no change.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -124,6 +124,7 @@ class Catalog:
         self._on_change = on_change
         self._entries: dict[ObjectKey, _Entry] = {}
         self._of_kind: dict[str, set[ObjectKey]] = {kind: set() for kind in MODELS}
+        self._readiness: Counter[tuple[str, str]] = Counter()
         self._at_home: defaultdict[tuple[ConnectionKey, str], set[ObjectKey]] = defaultdict(set)
         """By the connection that they name (the connection itself included) and shelf."""
         self._homeless: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
@@ -228,6 +229,11 @@ class Catalog:
         entry = self._entries.get(key)
         return entry.object if entry is not None else None
 
+    def each(self, model: type[R]) -> Iterator[R]:
+        """All objects of a kind that can be read, in no particular order."""
+        objects = (self._entries[key].object for key in self._of_kind[model.kind_name])
+        return (one for one in objects if isinstance(one, model))
+
     def of_kind(self, model: type[R]) -> tuple[R, ...]:
         """All objects of a kind that can be read, oldest first."""
         entries = sorted(
@@ -275,7 +281,7 @@ class Catalog:
 
     def readiness(self) -> Mapping[tuple[str, str], int]:
         """How many objects there are, by kind and status of ``Ready``."""
-        return Counter((key.kind, entry.ready) for key, entry in self._entries.items())
+        return +self._readiness
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -335,6 +341,7 @@ class Catalog:
 
     def _link(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].add(key)
+        self._readiness[key.kind, entry.ready] += 1
         if key.kind in SEPARATE:
             return
         if entry.home is None:
@@ -348,6 +355,7 @@ class Catalog:
 
     def _unlink(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].discard(key)
+        self._readiness[key.kind, entry.ready] -= 1
         if key.kind in SEPARATE:
             return
         if entry.home is None:

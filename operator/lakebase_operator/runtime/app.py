@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 BuildReconciler = Callable[[Services], Reconciler]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+YOUNG_OBJECTS = 20_000
+"""New objects, less those that are gone, after which Python looks for garbage. Its usual 700 are some lines of a list."""
 
 
 class Operator:
@@ -160,6 +162,7 @@ class Operator:
         )
         object_runner = ObjectRunner(self.objects, object_reconciler, self.clock)
         async with aclosing(reconciler), aclosing(object_reconciler):
+            gc.set_threshold(YOUNG_OBJECTS)
             if not await _unless(stop, synchroniser.prime()):
                 return
             gc.collect()

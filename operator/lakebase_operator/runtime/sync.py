@@ -17,7 +17,9 @@ from lakebase_operator.runtime.feed import Feed
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 5.0
-"""After a watch has begun anew, its gap is looked for once the events that it brings have gone through."""
+"""After a watch has begun anew, its gap is looked for once the events that it brings have gone through for so long."""
+MOST_SETTLE_SECONDS = 60.0
+"""A watch that begins anew again and again does not put that off for longer."""
 WATCH_LAG_SECONDS = 120.0
 """A watch that has not brought by then what a list has shown is dead. Kopf renews a silent watch after 70 seconds."""
 JITTER = 0.1
@@ -86,6 +88,8 @@ class Synchroniser:
         self._interval = interval
         self._rng = rng or random.Random()  # noqa: S311 - spreads lists, guards nothing
         self._due: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
+        """By kind: when its watch began to list anew, if no list of ours has been begun since."""
         self._sooner = asyncio.Event()
 
     async def prime(self) -> None:
@@ -102,7 +106,7 @@ class Synchroniser:
                     hint = " Are its CustomResourceDefinitions installed?" if isinstance(error, Gone) else ""
                     logger.warning("Cannot list %s yet: %s%s", kind, error.message, hint)
                     await self._clock.sleep(pause)
-            self._due[kind] = self._clock.monotonic() + SETTLE_SECONDS  # the watches have not begun yet
+            self._settle(kind)  # the watches have not begun yet
 
     async def run(self) -> None:
         """List each kind again and again, forever.
@@ -128,16 +132,14 @@ class Synchroniser:
     def heard(self, kind: str, version: str, *, begun: bool) -> None:
         """A watch has brought something; ``begun``: by listing, at its beginning or after a gap.
 
-        What was deleted in the gap is found by a list of ours only, once the events have gone through.
+        What was deleted in the gap is found by a list of ours only, once the events have gone through: each of ten thousand
+        puts it off, since a list in between would hold them up and be in vain.
         """
         if not begun:
             self.canary.heard(kind, version)
             return
         self.canary.begun(kind)
-        due = self._clock.monotonic() + SETTLE_SECONDS
-        if due < self._due.get(kind, 0.0):
-            self._due[kind] = due
-            self._sooner.set()
+        self._settle(kind)
 
     async def resync(self, kind: str) -> frozenset[ConnectionKey]:
         """Compare the catalog with fresh lists of a kind. Returns the connections for which there was news.
@@ -171,7 +173,15 @@ class Synchroniser:
                 continue  # it took so long that the rest of the list is not kept any more
             return comparison
 
+    def _settle(self, kind: str) -> None:
+        now = self._clock.monotonic()
+        before = self._due.get(kind, now)
+        self._due[kind] = min(now + SETTLE_SECONDS, self._begun.setdefault(kind, now) + MOST_SETTLE_SECONDS)
+        if self._due[kind] < before:
+            self._sooner.set()
+
     def _later(self, kind: str) -> None:
+        self._begun.pop(kind, None)
         pause = self._interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
         self._due[kind] = self._clock.monotonic() + pause
 

@@ -394,6 +394,10 @@ def test_objects_are_counted_by_kind_and_readiness() -> None:
         ("AccessGrant", "Unknown"): 1,
         ("LakebaseConnection", "Unknown"): 1,
     }
+    catalog.upsert("AccessGrant", changed(grant("g2"), 2, status=ready))
+    catalog.remove("AccessGrant", "team", "g1")
+    catalog.remove("LakebaseConnection", "team", "marketing")
+    assert catalog.readiness() == {("AccessGrant", "True"): 1}
 
 
 @pytest.mark.requirement("R-202")

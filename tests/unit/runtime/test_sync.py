@@ -166,6 +166,28 @@ async def test_a_watch_that_begins_anew_brings_a_list_soon(bench: Bench) -> None
     await stop(task)
 
 
+async def test_a_watch_that_takes_long_to_begin_is_not_held_up_by_lists(bench: Bench) -> None:
+    await bench.sync.prime()
+    bench.kube.lists.clear()
+    task = asyncio.create_task(bench.sync.run())
+    for _ in range(20):
+        await bench.clock.advance(1)
+        bench.sync.heard("AccessGrant", "7", begun=True)
+    assert ("AccessGrant", None) not in bench.kube.lists
+    await bench.clock.advance(6)
+    assert bench.kube.lists.count(("AccessGrant", None)) == 1
+    await stop(task)
+
+
+async def test_a_watch_that_begins_again_and_again_does_not_put_off_the_list_for_ever(bench: Bench) -> None:
+    task = await running(bench)
+    for _ in range(100):
+        bench.sync.heard("AccessGrant", "7", begun=True)
+        await bench.clock.advance(1)
+    assert bench.kube.lists == [("AccessGrant", None)]
+    await stop(task)
+
+
 async def test_given_namespaces_are_listed_one_by_one() -> None:
     bench = Bench(namespaces=("team", "other"))
     await bench.sync.resync("AccessGrant")
