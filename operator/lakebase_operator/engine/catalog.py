@@ -387,6 +387,8 @@ class Resync:
         self._catalog = catalog
         self._kind = kind
         self._namespace = namespace
+        self.version = ""
+        """``metadata.resourceVersion`` of the list."""
         self._moment = 0
         self._restored = False
         self._seen: set[ObjectKey] = set()
@@ -396,7 +398,7 @@ class Resync:
 
     def take(self, bodies: Iterable[Body], version: str) -> None:
         """One page, and the ``metadata.resourceVersion`` of the list, which is that of its first page throughout."""
-        self._moment = _number(version)
+        self.version, self._moment = version, _number(version)
         self._restored = 0 < self._moment < self._catalog._listed.get((self._kind, self._namespace), 0)
         for body in bodies:
             meta = body["metadata"]
