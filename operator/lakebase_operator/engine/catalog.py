@@ -125,6 +125,8 @@ class Catalog:
         self._entries: dict[ObjectKey, _Entry] = {}
         self._of_kind: dict[str, set[ObjectKey]] = {kind: set() for kind in MODELS}
         self._readiness: Counter[tuple[str, str]] = Counter()
+        self._ending: set[ObjectKey] = set()
+        """AccessGrants with ``expiresAt``."""
         self._at_home: defaultdict[tuple[ConnectionKey, str], set[ObjectKey]] = defaultdict(set)
         """By the connection that they name (the connection itself included) and shelf."""
         self._homeless: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
@@ -229,10 +231,9 @@ class Catalog:
         entry = self._entries.get(key)
         return entry.object if entry is not None else None
 
-    def each(self, model: type[R]) -> Iterator[R]:
-        """All objects of a kind that can be read, in no particular order."""
-        objects = (self._entries[key].object for key in self._of_kind[model.kind_name])
-        return (one for one in objects if isinstance(one, model))
+    def ending_grants(self) -> Iterator[AccessGrant]:
+        """The AccessGrants that end at some time, in no particular order."""
+        return (cast("AccessGrant", self._entries[key].object) for key in self._ending)
 
     def of_kind(self, model: type[R]) -> tuple[R, ...]:
         """All objects of a kind that can be read, oldest first."""
@@ -342,6 +343,8 @@ class Catalog:
     def _link(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].add(key)
         self._readiness[key.kind, entry.ready] += 1
+        if isinstance(entry.object, AccessGrant) and entry.object.spec.expires_at is not None:
+            self._ending.add(key)
         if key.kind in SEPARATE:
             return
         if entry.home is None:
@@ -356,6 +359,7 @@ class Catalog:
     def _unlink(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].discard(key)
         self._readiness[key.kind, entry.ready] -= 1
+        self._ending.discard(key)
         if key.kind in SEPARATE:
             return
         if entry.home is None:

@@ -214,10 +214,10 @@ class _State(Collector):
             "1 while the last access report of a connection is older than twice its interval, else 0.",
             labels=labels,
         )
-        # Of ten thousand only few ever end: the others' statuses are not even read, since passes wait while this runs.
+        # Passes wait while this runs, so only those are looked at that can be late at all.
         late = Counts(
             self._connection_of(grant)
-            for grant in self._catalog.each(AccessGrant)
+            for grant in self._catalog.ending_grants()
             if has_ended(grant, now) and is_overstaying(grant, self._catalog.status(key_of(grant)))
         )
         for connection in self._catalog.of_kind(LakebaseConnection):
