@@ -38,8 +38,9 @@ logger = logging.getLogger(__name__)
 
 BuildReconciler = Callable[[Services], Reconciler]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-YOUNG_OBJECTS = 20_000
-"""New objects, less those that are gone, after which Python looks for garbage. Its usual 700 are some lines of a list."""
+GARBAGE = (10_000, 5, 4)
+"""When Python looks for garbage: after so many new objects less those that are gone, and after so many such looks among older ones
+too. By default it looks through all that is there after 70,000, which three pages of a list bring."""
 
 
 class Operator:
@@ -162,7 +163,7 @@ class Operator:
         )
         object_runner = ObjectRunner(self.objects, object_reconciler, self.clock)
         async with aclosing(reconciler), aclosing(object_reconciler):
-            gc.set_threshold(YOUNG_OBJECTS)
+            gc.set_threshold(*GARBAGE)
             if not await _unless(stop, synchroniser.prime()):
                 return
             gc.collect()
