@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 GAP_SECONDS = 1.0
 """After a watch has begun anew, what it missed in between is looked for so soon."""
+RETRY_SECONDS = 10.0
+"""After a list has failed. Until it succeeds, what a watch has missed is not known."""
 WATCH_LAG_SECONDS = 120.0
 """A watch that has not brought by then what a list has shown is dead. Kopf renews a silent watch after 70 seconds."""
 JITTER = 0.1
@@ -130,6 +132,7 @@ class Synchroniser:
                 self._feed.enqueue(await self.resync(kind))
             except LakebaseError as error:
                 logger.warning("Cannot list %s: %s", kind, error.message)
+                self._soon(kind, RETRY_SECONDS)
 
     def heard(self, kind: str, version: str) -> None:
         """A watch has brought something."""
@@ -144,10 +147,7 @@ class Synchroniser:
         ours = self._listed.pop((kind, namespace), None)
         if ours is None or _number(ours) > _number(version):
             ours = None
-            due = self._clock.monotonic() + GAP_SECONDS
-            if due < self._due.get(kind, 0.0):
-                self._due[kind] = due
-                self._sooner.set()
+            self._soon(kind, GAP_SECONDS)
         begun = ours or version
         self.canary.begun(kind, begun)
         return begun
@@ -184,6 +184,12 @@ class Synchroniser:
             except Expired:
                 continue  # it took so long that the rest of the list is not kept any more
             return comparison
+
+    def _soon(self, kind: str, seconds: float) -> None:
+        due = self._clock.monotonic() + seconds
+        if due < self._due.get(kind, 0.0):
+            self._due[kind] = due
+            self._sooner.set()
 
     def _later(self, kind: str) -> None:
         pause = self._interval * self._rng.uniform(1 - JITTER, 1 + JITTER)

@@ -187,6 +187,17 @@ async def test_a_watch_that_begins_anew_brings_a_list_soon_that_finds_what_went_
     await stop(task)
 
 
+async def test_a_list_that_fails_is_tried_again_soon(bench: Bench) -> None:
+    task = await running(bench)
+    bench.kube.bodies["AccessGrant"] = [grant("g", version=190)]
+    bench.kube.faults = [KubeError(0, "no answer"), KubeError(503, "busy")]
+    bench.sync.begins("AccessGrant", None, "200")
+    await bench.clock.advance(30)
+    assert bench.kube.lists == [("AccessGrant", None)] * 3
+    assert MARKETING in await bench.ready()
+    await stop(task)
+
+
 async def test_given_namespaces_are_listed_one_by_one() -> None:
     bench = Bench(namespaces=("team", "other"))
     await bench.sync.resync("AccessGrant")
