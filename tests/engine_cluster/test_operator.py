@@ -3,11 +3,13 @@
 import asyncio
 import functools
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NoReturn
 
 import aiohttp
 import pytest
@@ -22,7 +24,8 @@ from lakebase_operator.external.kube.leader import LeadershipLostError
 from lakebase_operator.external.kube.objects import PLURALS, ObjectEvent
 from lakebase_operator.external.kube.status_writer import StatusUpdate
 from lakebase_operator.reconcilers.services import Services
-from lakebase_operator.runtime.sync import WatchLostError
+from lakebase_operator.runtime import handlers
+from lakebase_operator.runtime.sync import Synchroniser, WatchLostError
 from lakebase_sandbox.cluster.kubeconfig import Endpoint, read_endpoint, write_kubeconfig
 from tests.engine_cluster.harness import Body, Cluster, Notes, eventually, running, settings
 from tests.engine_cluster.proxy import Proxy
@@ -281,6 +284,57 @@ async def test_a_watch_that_is_cut_goes_on_and_misses_nothing(
             await there.delete(GRANT, "g1")
             proxy.refusing = False
             await eventually(notes.saw(there.key(), "g", "g0", "g2"), "what was deleted during a cut")
+
+
+async def test_what_happens_before_the_watches_begin_is_seen_without_another_list(
+    there: Cluster, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await there.create(there.connection())
+    await there.create_many([there.grant(name) for name in ("stays", "goes")])
+    watch = handlers.watch
+
+    async def late(*arguments: Any) -> NoReturn:
+        await there.delete(GRANT, "goes")
+        await there.create(there.grant("new"))
+        await watch(*arguments)
+
+    monkeypatch.setattr(handlers, "watch", late)
+    notes = Notes()
+    async with running(settings(kubeconfig, there.namespace), notes) as operator:
+        await eventually(notes.saw(there.key(), "stays", "new"), "what happened in between")
+        assert notes.passes[0].grants == ("goes", "stays")
+        text = operator.metrics.exposition().decode()
+        listed = r'external_request_duration_seconds_count{operation="list accessgrants",.*} (.*)'
+        assert re.findall(listed, text) == ["1.0"]
+
+
+async def test_a_watch_whose_beginning_is_too_old_begins_anew_and_a_list_finds_what_went_in_between(
+    there: Cluster, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await there.create(there.connection())
+    await there.create_many([there.grant(name) for name in ("stays", "goes")])
+    begins, began = Synchroniser.begins, list[str]()
+
+    def too_old(synchroniser: Synchroniser, kind: str, namespace: str | None, version: str) -> str:
+        begun = begins(synchroniser, kind, namespace, version)
+        if kind == GRANT:
+            began.append(begun)
+        return begun if kind != GRANT or len(began) > 1 else "1"
+
+    monkeypatch.setattr(Synchroniser, "begins", too_old)
+    watch = handlers.watch
+
+    async def late(*arguments: Any) -> NoReturn:
+        await there.delete(GRANT, "goes")
+        await watch(*arguments)
+
+    monkeypatch.setattr(handlers, "watch", late)
+    notes = Notes()
+    async with running(settings(kubeconfig, there.namespace), notes):
+        await eventually(notes.saw(there.key(), "stays"), "what went before the watch began anew")
+        assert len(began) == 2
+        await there.create(there.grant("new"))
+        await eventually(notes.saw(there.key(), "stays", "new"), "what the watch brings")
 
 
 async def test_what_a_silent_watch_does_not_say_is_found_by_a_list(

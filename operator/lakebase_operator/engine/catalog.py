@@ -6,7 +6,7 @@ no change.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -124,6 +124,9 @@ class Catalog:
         self._on_change = on_change
         self._entries: dict[ObjectKey, _Entry] = {}
         self._of_kind: dict[str, set[ObjectKey]] = {kind: set() for kind in MODELS}
+        self._readiness: Counter[tuple[str, str]] = Counter()
+        self._ending: set[ObjectKey] = set()
+        """AccessGrants with ``expiresAt``."""
         self._at_home: defaultdict[tuple[ConnectionKey, str], set[ObjectKey]] = defaultdict(set)
         """By the connection that they name (the connection itself included) and shelf."""
         self._homeless: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
@@ -228,6 +231,10 @@ class Catalog:
         entry = self._entries.get(key)
         return entry.object if entry is not None else None
 
+    def ending_grants(self) -> Iterator[AccessGrant]:
+        """The AccessGrants that end at some time, in no particular order."""
+        return (cast("AccessGrant", self._entries[key].object) for key in self._ending)
+
     def of_kind(self, model: type[R]) -> tuple[R, ...]:
         """All objects of a kind that can be read, oldest first."""
         entries = sorted(
@@ -275,7 +282,7 @@ class Catalog:
 
     def readiness(self) -> Mapping[tuple[str, str], int]:
         """How many objects there are, by kind and status of ``Ready``."""
-        return Counter((key.kind, entry.ready) for key, entry in self._entries.items())
+        return +self._readiness
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -335,6 +342,9 @@ class Catalog:
 
     def _link(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].add(key)
+        self._readiness[key.kind, entry.ready] += 1
+        if isinstance(entry.object, AccessGrant) and entry.object.spec.expires_at is not None:
+            self._ending.add(key)
         if key.kind in SEPARATE:
             return
         if entry.home is None:
@@ -348,6 +358,8 @@ class Catalog:
 
     def _unlink(self, key: ObjectKey, entry: _Entry) -> None:
         self._of_kind[key.kind].discard(key)
+        self._readiness[key.kind, entry.ready] -= 1
+        self._ending.discard(key)
         if key.kind in SEPARATE:
             return
         if entry.home is None:
@@ -379,6 +391,8 @@ class Resync:
         self._catalog = catalog
         self._kind = kind
         self._namespace = namespace
+        self.version = ""
+        """``metadata.resourceVersion`` of the list."""
         self._moment = 0
         self._restored = False
         self._seen: set[ObjectKey] = set()
@@ -388,7 +402,7 @@ class Resync:
 
     def take(self, bodies: Iterable[Body], version: str) -> None:
         """One page, and the ``metadata.resourceVersion`` of the list, which is that of its first page throughout."""
-        self._moment = _number(version)
+        self.version, self._moment = version, _number(version)
         self._restored = 0 < self._moment < self._catalog._listed.get((self._kind, self._namespace), 0)
         for body in bodies:
             meta = body["metadata"]

@@ -1,10 +1,9 @@
-"""Names of things in the cluster, as values."""
+"""Names of things in the cluster, as values. They are tuples: each pass looks up tens of thousands of them."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectKey:
+class ObjectKey(NamedTuple):
     """One object of one of the kinds."""
 
     kind: str
@@ -15,8 +14,7 @@ class ObjectKey:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ConnectionKey:
+class ConnectionKey(NamedTuple):
     """A connection, which is the unit of work. It need not exist: declarations may name one that is not there.
 
     An empty ``name`` stands for the declarations of a namespace that name no connection, while it has none.

@@ -63,9 +63,14 @@ def _password_is_due(role: PostgresRole, status: Mapping[str, Any], now: datetim
     )
 
 
-def is_overstaying(grant: AccessGrant, status: Mapping[str, Any], now: datetime) -> bool:
-    """Whether the time of an AccessGrant is over, and no pass has found in the database that nothing of it is held."""
-    if grant.spec.ensure is Ensure.ABSENT or grant.spec.expires_at is None or grant.spec.expires_at > now:
+def has_ended(grant: AccessGrant, now: datetime) -> bool:
+    """Whether the time of an AccessGrant is over."""
+    return grant.spec.expires_at is not None and grant.spec.expires_at <= now
+
+
+def is_overstaying(grant: AccessGrant, status: Mapping[str, Any]) -> bool:
+    """Whether no pass has found in the database that nothing is held of an AccessGrant whose time is over."""
+    if grant.spec.ensure is Ensure.ABSENT:
         return False
     ready = _ready(status)
     return ready is None or ready["status"] != "True" or ready["reason"] not in _INACTIVE

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 BuildReconciler = Callable[[Services], Reconciler]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LISTED_OBJECTS = 100_000
+"""While everything is listed, Python looks for garbage only after so many new objects: there is hardly any, and by default it
+would look through all that is there with every third page."""
 
 
 class Operator:
@@ -160,8 +163,13 @@ class Operator:
         )
         object_runner = ObjectRunner(self.objects, object_reconciler, self.clock)
         async with aclosing(reconciler), aclosing(object_reconciler):
-            if not await _unless(stop, synchroniser.prime()):
-                return
+            usual = gc.get_threshold()
+            gc.set_threshold(LISTED_OBJECTS)
+            try:
+                if not await _unless(stop, synchroniser.prime()):
+                    return
+            finally:
+                gc.set_threshold(*usual)
             gc.collect()
             gc.freeze()  # what was listed stays; looking through it for garbage again and again takes long
             logger.info("Version %s works on %d objects", __version__, len(self.catalog))

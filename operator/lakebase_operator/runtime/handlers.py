@@ -11,7 +11,7 @@ from lakebase_operator.api import KINDS
 from lakebase_operator.api.base import GROUP, LABEL_WATCHED, VERSION
 from lakebase_operator.external.kube.client import Access
 from lakebase_operator.runtime.feed import Feed
-from lakebase_operator.runtime.kopf_settings import connection_info, kopf_settings
+from lakebase_operator.runtime.kopf_settings import kopf_settings, session
 from lakebase_operator.runtime.secrets import SecretWatch
 from lakebase_operator.runtime.sync import Synchroniser, WatchLostError
 
@@ -33,8 +33,14 @@ def build_registry(
     """
     registry = kopf.OperatorRegistry()
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return connection_info(await access())
+    sessions: dict[Access, kopf.AiohttpSession] = {}
+
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        current = await access()
+        if current not in sessions:  # the same again tells Kopf that there are no better credentials
+            sessions.clear()
+            sessions[current] = session(current, synchroniser.begins)
+        return sessions[current]
 
     kopf.on.login(registry=registry, id="login")(login)
 
@@ -43,7 +49,7 @@ def build_registry(
             # Asked of each event. Most are echoes of our own writes or known from a list: Kopf takes as long to call a handler
             # as for all the rest, so for these it does not.
             meta = event["object"]["metadata"]
-            synchroniser.heard(kind, meta["resourceVersion"], begun=event["type"] is None)
+            synchroniser.heard(kind, meta["resourceVersion"])
             return event["type"] == "DELETED" or feed.is_news(kind, meta)
 
         async def changed(event: Any, **_: Any) -> None:

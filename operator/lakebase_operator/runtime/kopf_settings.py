@@ -1,15 +1,22 @@
-"""How Kopf is used: as the machine that lists and watches, and nothing else."""
+"""How Kopf is used: as the machine that watches, and nothing else."""
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import aiohttp
 import kopf
 
-from lakebase_operator.api.base import LABEL_WATCHED
+from lakebase_operator.api.base import API_VERSION, LABEL_WATCHED
 from lakebase_operator.external.kube.client import Access
+from lakebase_operator.external.kube.objects import PLURALS
 
 WATCHED_SECRETS = f"{LABEL_WATCHED}=true"
+
+Begins = Callable[[str, str | None, str], str]
+"""Given the kind, the namespace (None: all) and the version of a list with which a watch begins; returns the version from which
+it is to watch."""
 
 
 class EndlessBackoff:
@@ -72,8 +79,42 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def connection_info(access: Access) -> kopf.ConnectionInfo:
-    """The same API server and credentials that the operator's own client uses."""
+def session(access: Access, begins: Begins) -> kopf.AiohttpSession:
+    """The same API server and credentials that the operator's own client uses.
+
+    Kopf begins a watch with a list. Of our kinds it gets an empty one that ends with its first page: all that it needs is the
+    version to watch from. What is there we list ourselves, and a worker of Kopf's for each of ten thousand objects that are
+    known already would take seconds in which the watch itself has not begun.
+    """
+    info = _connection_info(access)
+
+    class Response(aiohttp.ClientResponse):
+        async def json(self, **options: Any) -> Any:
+            return without_items(self.url.path, await super().json(**options), begins)
+
+    return kopf.AiohttpSession(
+        server=info.server,
+        aiohttp_session=aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            proxy=info.proxy_url,
+            response_class=Response,
+        ),
+    )
+
+
+def without_items(path: str, answer: dict[str, Any], begins: Begins) -> dict[str, Any]:
+    """An answer of the API server as Kopf gets it: a list of one of our kinds has nothing but the version to watch from."""
+    kind = str(answer.get("kind")).removesuffix("List")
+    if answer.get("apiVersion") != API_VERSION or kind not in PLURALS or "items" not in answer:
+        return answer
+    _, _, after = path.partition("/namespaces/")
+    namespace = after.partition("/")[0] or None
+    version = begins(kind, namespace, answer["metadata"]["resourceVersion"])
+    return {**answer, "items": [], "metadata": {"resourceVersion": version}}
+
+
+def _connection_info(access: Access) -> kopf.ConnectionInfo:
     scheme, _, token = (access.authorization or "").partition(" ")
     return kopf.ConnectionInfo(
         server=access.server,

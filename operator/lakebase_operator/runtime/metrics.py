@@ -17,7 +17,7 @@ from lakebase_operator.api.postgres_role import ConnectionTestResult, Connection
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.queue import WorkQueue
-from lakebase_operator.reconcilers.pending import is_overstaying
+from lakebase_operator.reconcilers.pending import has_ended, is_overstaying
 from lakebase_operator.reconcilers.review import is_overdue
 
 PREFIX = "lakebase_operator"
@@ -214,10 +214,11 @@ class _State(Collector):
             "1 while the last access report of a connection is older than twice its interval, else 0.",
             labels=labels,
         )
+        # Passes wait while this runs, so only those are looked at that can be late at all.
         late = Counts(
             self._connection_of(grant)
-            for grant in self._catalog.of_kind(AccessGrant)
-            if is_overstaying(grant, self._catalog.status(key_of(grant)), now)
+            for grant in self._catalog.ending_grants()
+            if has_ended(grant, now) and is_overstaying(grant, self._catalog.status(key_of(grant)))
         )
         for connection in self._catalog.of_kind(LakebaseConnection):
             key = (connection.metadata.namespace, connection.metadata.name)

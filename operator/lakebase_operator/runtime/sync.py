@@ -16,8 +16,10 @@ from lakebase_operator.runtime.feed import Feed
 
 logger = logging.getLogger(__name__)
 
-SETTLE_SECONDS = 5.0
-"""After a watch has begun anew, its gap is looked for once the events that it brings have gone through."""
+GAP_SECONDS = 1.0
+"""After a watch has begun anew, what it missed in between is looked for so soon."""
+RETRY_SECONDS = 10.0
+"""After a list has failed. Until it succeeds, what a watch has missed is not known."""
 WATCH_LAG_SECONDS = 120.0
 """A watch that has not brought by then what a list has shown is dead. Kopf renews a silent watch after 70 seconds."""
 JITTER = 0.1
@@ -34,14 +36,18 @@ class WatchCanary:
         self._clock = clock
         self._missed: dict[str, tuple[int, float]] = {}
         """By kind: a version that only a list has shown so far, and until when the watch may take to bring it."""
+        self._since: dict[str, int] = {}
+        """By kind: the version with which its watch has begun. It brings only what is later."""
 
     def missed(self, kind: str, version: int) -> None:
         """A list has shown ``version``, of which the watch has said nothing."""
-        self._missed.setdefault(kind, (version, self._clock.monotonic() + WATCH_LAG_SECONDS))
+        if version > self._since.get(kind, 0):
+            self._missed.setdefault(kind, (version, self._clock.monotonic() + WATCH_LAG_SECONDS))
 
-    def begun(self, kind: str) -> None:
-        """The watch has begun anew with a list of its own: it lives."""
+    def begun(self, kind: str, version: str) -> None:
+        """The watch has begun, or begun anew, with ``version``: it lives."""
         self._missed.pop(kind, None)
+        self._since[kind] = _number(version)
 
     def heard(self, kind: str, version: str) -> None:
         """The watch has brought ``version``; it keeps the order."""
@@ -86,6 +92,8 @@ class Synchroniser:
         self._interval = interval
         self._rng = rng or random.Random()  # noqa: S311 - spreads lists, guards nothing
         self._due: dict[str, float] = {}
+        self._listed: dict[tuple[str, str | None], str] = {}
+        """By kind and namespace: the version of our last list, if no watch has begun with it."""
         self._sooner = asyncio.Event()
 
     async def prime(self) -> None:
@@ -102,7 +110,7 @@ class Synchroniser:
                     hint = " Are its CustomResourceDefinitions installed?" if isinstance(error, Gone) else ""
                     logger.warning("Cannot list %s yet: %s%s", kind, error.message, hint)
                     await self._clock.sleep(pause)
-            self._due[kind] = self._clock.monotonic() + SETTLE_SECONDS  # the watches have not begun yet
+            self._later(kind)
 
     async def run(self) -> None:
         """List each kind again and again, forever.
@@ -124,20 +132,25 @@ class Synchroniser:
                 self._feed.enqueue(await self.resync(kind))
             except LakebaseError as error:
                 logger.warning("Cannot list %s: %s", kind, error.message)
+                self._soon(kind, RETRY_SECONDS)
 
-    def heard(self, kind: str, version: str, *, begun: bool) -> None:
-        """A watch has brought something; ``begun``: by listing, at its beginning or after a gap.
+    def heard(self, kind: str, version: str) -> None:
+        """A watch has brought something."""
+        self.canary.heard(kind, version)
 
-        What was deleted in the gap is found by a list of ours only, once the events have gone through.
+    def begins(self, kind: str, namespace: str | None, version: str) -> str:
+        """A watch begins, or begins anew after a gap, and could do so with ``version``. Returns the version to begin with.
+
+        That is the one of our last list, so that nothing can happen in between. If a watch has begun there before, it may be too
+        old by now, and if it is the later one, the cluster was restored: then a list of ours soon finds what happened in the gap.
         """
-        if not begun:
-            self.canary.heard(kind, version)
-            return
-        self.canary.begun(kind)
-        due = self._clock.monotonic() + SETTLE_SECONDS
-        if due < self._due.get(kind, 0.0):
-            self._due[kind] = due
-            self._sooner.set()
+        ours = self._listed.pop((kind, namespace), None)
+        if ours is None or _number(ours) > _number(version):
+            ours = None
+            self._soon(kind, GAP_SECONDS)
+        begun = ours or version
+        self.canary.begun(kind, begun)
+        return begun
 
     async def resync(self, kind: str) -> frozenset[ConnectionKey]:
         """Compare the catalog with fresh lists of a kind. Returns the connections for which there was news.
@@ -158,6 +171,7 @@ class Synchroniser:
         for scope in self._scopes:
             comparison = await self._compare(kind, scope)
             dirty |= comparison.finish()
+            self._listed[kind, scope] = comparison.version
             newest = max(newest, comparison.newest)
         return dirty, newest
 
@@ -171,6 +185,12 @@ class Synchroniser:
                 continue  # it took so long that the rest of the list is not kept any more
             return comparison
 
+    def _soon(self, kind: str, seconds: float) -> None:
+        due = self._clock.monotonic() + seconds
+        if due < self._due.get(kind, 0.0):
+            self._due[kind] = due
+            self._sooner.set()
+
     def _later(self, kind: str) -> None:
         pause = self._interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
         self._due[kind] = self._clock.monotonic() + pause
@@ -183,3 +203,7 @@ class Synchroniser:
             await self._sooner.wait()
         finally:
             waker.cancel()
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isdecimal() else 0

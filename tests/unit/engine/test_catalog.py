@@ -394,6 +394,25 @@ def test_objects_are_counted_by_kind_and_readiness() -> None:
         ("AccessGrant", "Unknown"): 1,
         ("LakebaseConnection", "Unknown"): 1,
     }
+    catalog.upsert("AccessGrant", changed(grant("g2"), 2, status=ready))
+    catalog.remove("AccessGrant", "team", "g1")
+    catalog.remove("LakebaseConnection", "team", "marketing")
+    assert catalog.readiness() == {("AccessGrant", "True"): 1}
+
+
+def test_grants_that_end_are_known_until_they_do_not_end_any_more_or_are_gone() -> None:
+    def ends(name: str, version: int) -> Body:
+        one = grant(name, version=version)
+        return {**one, "spec": {**one["spec"], "expiresAt": "2026-02-01T00:00:00Z"}}
+
+    catalog = filled(ends("g1", 1), ends("g2", 1), grant("g3"))
+    assert sorted(names(catalog.ending_grants())) == ["g1", "g2"]
+    catalog.upsert("AccessGrant", grant("g1", version=2))
+    catalog.upsert("AccessGrant", ends("g3", 2))
+    assert sorted(names(catalog.ending_grants())) == ["g2", "g3"]
+    catalog.remove("AccessGrant", "team", "g2")
+    catalog.upsert("AccessGrant", grant("g3", version=3, spec={"expiresAt": "2026-02-01T00:00:00Z"}))
+    assert names(catalog.ending_grants()) == []  # gone, and not readable
 
 
 @pytest.mark.requirement("R-202")

@@ -75,6 +75,20 @@ def test_access_is_counted_as_expired_until_its_end_is_found_in_the_database() -
     assert scrape(catalog)[f"lakebase_operator_expired_access{OF}"] == 2
 
 
+@pytest.mark.requirement("R-168", "R-202")
+def test_a_scrape_reads_no_status_of_access_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog()
+    for number in range(50):
+        catalog.upsert("AccessGrant", grant(f"endless-{number}", None, "True", "Succeeded"))
+        catalog.upsert("AccessGrant", grant(f"current-{number}", HOUR, "True", "Succeeded"))
+    catalog.upsert("AccessGrant", grant("asleep", -HOUR, "True", "Succeeded"))
+    read: list[str] = []
+    status = catalog.status
+    monkeypatch.setattr(catalog, "status", lambda key: read.append(key.name) or status(key))
+    assert scrape(catalog)['lakebase_operator_objects{kind="AccessGrant",ready="True"}'] == 101
+    assert read == ["asleep"]
+
+
 @pytest.mark.requirement("R-168", "R-157")
 def test_a_report_that_is_older_than_twice_its_interval_is_overdue() -> None:
     report = {"at": moment(-3 * HOUR), "wider": 5, "unused": 2, "roles": 9}

@@ -112,8 +112,10 @@ async def test_a_list_that_fails_on_the_way_removes_nothing(bench: Bench) -> Non
 
 
 async def running(bench: Bench) -> asyncio.Task[None]:
-    """Lists go on; those right after the start are over."""
+    """Lists go on, and every watch has begun."""
     await bench.sync.prime()
+    for kind in MODELS:
+        bench.sync.begins(kind, None, "100")
     task = asyncio.create_task(bench.sync.run())
     await bench.clock.advance(6)
     bench.kube.lists.clear()
@@ -126,16 +128,30 @@ async def stop(task: asyncio.Task[None]) -> None:
         await task
 
 
-async def test_what_changed_between_the_first_list_and_the_watch_is_found_soon(bench: Bench) -> None:
-    bench.kube.bodies["AccessGrant"] = [grant("g")]
+async def test_the_first_watch_begins_where_the_first_list_ended_so_nothing_is_listed_twice(
+    bench: Bench,
+) -> None:
+    bench.kube.version = 150
     await bench.sync.prime()
+    bench.kube.lists.clear()
     task = asyncio.create_task(bench.sync.run())
-    bench.kube.bodies["AccessGrant"] = []
-    bench.kube.version = 200
-    await bench.clock.advance(6)
-    assert await bench.ready() == [MARKETING]
-    assert bench.catalog.grants(MARKETING) == ()
+    assert bench.sync.begins("AccessGrant", None, "200") == "150"
+    await bench.clock.advance(60)
+    assert bench.kube.lists == []
     await stop(task)
+
+
+async def test_a_watch_does_not_begin_twice_at_one_list_nor_at_one_from_before_a_restore(
+    bench: Bench,
+) -> None:
+    await bench.sync.prime()
+    assert bench.sync.begins("AccessGrant", None, "200") == "100"
+    assert bench.sync.begins("AccessGrant", None, "201") == "201"
+    bench.kube.version = 300
+    await bench.sync.resync("AccessGrant")
+    assert bench.sync.begins("AccessGrant", None, "301") == "300"
+    await bench.sync.resync("AccessGrant")
+    assert bench.sync.begins("AccessGrant", None, "50") == "50"
 
 
 async def test_every_kind_is_listed_again_and_what_was_missed_is_worked_on(bench: Bench) -> None:
@@ -146,23 +162,39 @@ async def test_every_kind_is_listed_again_and_what_was_missed_is_worked_on(bench
     assert bench.kube.lists == []
     await bench.clock.advance(200)
     assert {kind for kind, _ in bench.kube.lists} == set(MODELS)
-    bench.sync.heard("AccessGrant", "1", begun=False)
+    bench.sync.heard("AccessGrant", "1")
     await bench.clock.advance(600)
     assert MARKETING in await bench.ready()
     assert {one.name for one in bench.catalog.take_dirty(MARKETING).objects} == {"g"}
     await stop(task)
 
 
-async def test_a_watch_that_begins_anew_brings_a_list_soon(bench: Bench) -> None:
+async def test_a_watch_that_begins_anew_brings_a_list_soon_that_finds_what_went_in_between(
+    bench: Bench,
+) -> None:
+    bench.kube.bodies["AccessGrant"] = [grant("g")]
     task = await running(bench)
-    for _ in range(500):
-        bench.sync.heard("AccessGrant", "7", begun=True)
-    await bench.clock.advance(4)
-    assert bench.kube.lists == []
+    bench.kube.bodies["AccessGrant"] = []
+    bench.kube.version = 200
+    for _ in range(5):
+        bench.sync.begins("AccessGrant", None, "200")
     await bench.clock.advance(2)
     assert bench.kube.lists == [("AccessGrant", None)]
+    assert MARKETING in await bench.ready()
+    assert bench.catalog.grants(MARKETING) == ()
     await bench.clock.advance(300)
     assert bench.kube.lists == [("AccessGrant", None)]
+    await stop(task)
+
+
+async def test_a_list_that_fails_is_tried_again_soon(bench: Bench) -> None:
+    task = await running(bench)
+    bench.kube.bodies["AccessGrant"] = [grant("g", version=190)]
+    bench.kube.faults = [KubeError(0, "no answer"), KubeError(503, "busy")]
+    bench.sync.begins("AccessGrant", None, "200")
+    await bench.clock.advance(30)
+    assert bench.kube.lists == [("AccessGrant", None)] * 3
+    assert MARKETING in await bench.ready()
     await stop(task)
 
 
@@ -174,8 +206,8 @@ async def test_given_namespaces_are_listed_one_by_one() -> None:
 
 async def test_a_watch_that_does_not_bring_what_a_list_has_shown_ends_the_process(bench: Bench) -> None:
     task = await running(bench)
-    bench.kube.bodies["AccessGrant"] = [grant("g", version=90)]
-    await bench.clock.advance(700)
+    bench.kube.bodies["AccessGrant"] = [grant("g", version=190)]
+    await bench.clock.advance(659)
     assert not task.done()
     await bench.clock.advance(200)
     with pytest.raises(WatchLostError, match="AccessGrant"):
@@ -185,10 +217,23 @@ async def test_a_watch_that_does_not_bring_what_a_list_has_shown_ends_the_proces
 @pytest.mark.parametrize("begun", [True, False])
 async def test_a_watch_that_brings_it_late_or_begins_anew_is_alive(bench: Bench, begun: bool) -> None:
     task = await running(bench)
-    bench.kube.bodies["AccessGrant"] = [grant("g", version=90)]
-    await bench.clock.advance(670)
-    bench.sync.heard("AccessGrant", "90", begun=begun)
+    bench.kube.bodies["AccessGrant"] = [grant("g", version=190)]
+    await bench.clock.advance(659)
+    if begun:
+        bench.sync.begins("AccessGrant", None, "190")
+    else:
+        bench.sync.heard("AccessGrant", "190")
     await bench.clock.advance(500)
+    assert not task.done()
+    await stop(task)
+
+
+async def test_what_happened_before_a_watch_began_anew_is_not_expected_of_it(bench: Bench) -> None:
+    task = await running(bench)
+    bench.kube.bodies["AccessGrant"] = [grant("g", version=190)]
+    bench.sync.begins("AccessGrant", None, "195")
+    await bench.clock.advance(500)
+    assert MARKETING in await bench.ready()
     assert not task.done()
     await stop(task)
 

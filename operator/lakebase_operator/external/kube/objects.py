@@ -1,5 +1,6 @@
 """Reading and writing objects: the four kinds, and the Secrets, Namespaces and Events that go with them."""
 
+import asyncio
 import base64
 import binascii
 import logging
@@ -111,17 +112,26 @@ class KubeObjects:
         KubeError, Forbidden
             The request failed.
         """
-        query = {"limit": str(CHUNK)}
-        while True:
-            answer = await self._client.request(
-                "GET", _collection(kind, namespace), operation=f"list {PLURALS[kind]}", query=query
-            )
-            for body in answer["items"]:
-                body["metadata"].pop("managedFields", None)
-            yield Page(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
-            if not answer["metadata"].get("continue"):
-                return
-            query["continue"] = answer["metadata"]["continue"]
+        following: asyncio.Task[Any] | None = asyncio.create_task(self._page(kind, namespace, None))
+        try:
+            while following is not None:
+                answer = await following
+                rest = answer["metadata"].get("continue")
+                following = asyncio.create_task(self._page(kind, namespace, rest)) if rest else None
+                await asyncio.sleep(0)  # so that the next page is on its way while this one is looked at
+                for body in answer["items"]:
+                    body["metadata"].pop("managedFields", None)
+                yield Page(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+    async def _page(self, kind: str, namespace: str | None, rest: str | None) -> Any:
+        query = {"limit": str(CHUNK), **({"continue": rest} if rest else {})}
+        return await self._client.request(
+            "GET", _collection(kind, namespace), operation=f"list {PLURALS[kind]}", query=query
+        )
 
     async def read(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """One object, or None if there is none."""
