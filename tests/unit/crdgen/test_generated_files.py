@@ -224,6 +224,7 @@ def test_the_operator_writes_no_condition_that_the_reference_does_not_list() -> 
         "instance_description": "LakebaseInstance",
         "database_catalog": "DatabaseCatalog",
         "logins": "PostgresRole",
+        "people": "UserMapping",
         "review": "LakebaseConnection",
     }
     written: set[tuple[str, str]] = set()
