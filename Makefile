@@ -38,7 +38,7 @@ sandbox-down: $(VENV)/.ready ## Stop what `make sandbox` started
 	@$(BIN)/lakebase-sandbox down --state $(STATE)
 
 test: check setup ## Run every check (TESTS="unit postgres" for some parts)
-	@echo "Real PostgreSQL 16 and 18, a real API server, the simulator: less than twenty minutes on two cores, two parts at a time"
+	@echo "Real PostgreSQL 16 and 18, a real API server, the simulator: fifteen minutes on two cores, several parts at a time"
 	@$(BIN)/python tools/run_tests.py $(TESTS)
 
 check: lint ## What needs no server: lint, types, import contracts, generated files

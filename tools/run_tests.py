@@ -31,6 +31,8 @@ PARTS = (
     "crds",
     "unit",
 )
+_WORKERS = {"postgres": ("--numprocesses=2", "--dist=worksteal")}
+"""The longest part waits for its servers half of the time: two of it at once, with servers of their own, keep the processors busy."""
 _MESSAGE_CHARACTERS = 400
 _PRINTING = threading.Lock()
 
@@ -65,6 +67,7 @@ def run(part: str) -> Result:
             *(sys.executable, "-m", "pytest", f"tests/{part}"),
             # A directory of its own: pytest's common one is cleaned up by whoever ends first.
             *(f"--basetemp={directory / 't'}", f"--junit-xml={report}"),
+            *_WORKERS.get(part, ()),
         ]
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
