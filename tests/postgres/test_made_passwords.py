@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from psycopg import sql
@@ -96,6 +97,13 @@ async def until_ready(logins: Logins, role: PostgresRole, most: int = 6) -> int:
     raise AssertionError(f"not ready after {most} passes: {said(logins, role)}")
 
 
+async def published_login(logins: Logins, **spec: Any) -> tuple[PostgresRole, dict[str, str]]:
+    """A role that is ready, and its Secret."""
+    role = app(logins.world, **spec)
+    await until_ready(logins, role)
+    return role, logins.published(role)
+
+
 @pytest.fixture
 def databricks(world: World) -> Databricks:
     return Databricks(world)
@@ -177,9 +185,7 @@ async def test_a_rotation_publishes_another_login_and_the_one_before_works_until
 
 
 async def test_with_one_login_a_rotation_replaces_its_password(world: World, logins: Logins) -> None:
-    role = app(world, password={"logins": "One"})
-    await until_ready(logins, role)
-    before = logins.published(role)
+    role, before = await published_login(logins, password={"logins": "One"})
     logins.now += 90 * DAYS
     await logins.sync(role)
     await until_ready(logins, role)
@@ -244,9 +250,7 @@ async def test_where_the_ledger_is_lost_the_published_password_is_looked_up_and_
 async def test_a_password_that_does_not_work_is_replaced(
     world: World, logins: Logins, databricks: Databricks
 ) -> None:
-    role = app(world)
-    await until_ready(logins, role)
-    before = logins.published(role)
+    role, before = await published_login(logins)
     await world.run("ALTER ROLE {name} PASSWORD 'Somebody-elses-1'", name=before["username"])
     async with world.session() as connection:
         await doubt_given(
@@ -261,9 +265,7 @@ async def test_a_password_that_does_not_work_is_replaced(
 async def test_what_databricks_has_is_published_where_it_is_another_and_the_ledger_is_lost(
     world: World, logins: Logins, databricks: Databricks
 ) -> None:
-    role = app(world)
-    await until_ready(logins, role)
-    before = logins.published(role)
+    role, before = await published_login(logins)
     await databricks.make(before["username"])
     await world.run("TRUNCATE lakebase_operator.passwords")
     await until_ready(logins, role)
@@ -275,9 +277,7 @@ async def test_what_databricks_has_is_published_where_it_is_another_and_the_ledg
 async def test_a_login_that_was_dropped_is_made_anew_with_another_password(
     world: World, logins: Logins, databricks: Databricks
 ) -> None:
-    role = app(world)
-    await until_ready(logins, role)
-    before = logins.published(role)
+    role, before = await published_login(logins)
     await world.run("DROP ROLE {name}", name=before["username"])
     del databricks.passwords[before["username"]]
     await until_ready(logins, role)
@@ -290,9 +290,7 @@ async def test_a_role_that_keeps_its_password_is_told_and_what_is_published_work
     world: World, logins: Logins, databricks: Databricks
 ) -> None:
     databricks.keeps = True
-    role = app(world, password={"logins": "One"})
-    await until_ready(logins, role)
-    before = logins.published(role)
+    role, before = await published_login(logins, password={"logins": "One"})
     logins.now += 90 * DAYS
     await logins.sync(role)
     saying = await logins.sync(role)

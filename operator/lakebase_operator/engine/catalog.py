@@ -149,7 +149,7 @@ class Catalog:
     def is_news(self, kind: str, meta: Mapping[str, Any]) -> bool:
         """Whether an object with this metadata is later than what is known of it."""
         known = self._entries.get(ObjectKey(kind, meta["namespace"], meta["name"]))
-        version = _number(meta.get("resourceVersion", ""))
+        version = version_number(meta.get("resourceVersion", ""))
         return known is None or not version or version > known.version
 
     def absorb(self, kind: str, body: Body) -> frozenset[ConnectionKey]:
@@ -169,7 +169,7 @@ class Catalog:
         key = ObjectKey(kind, namespace, name)
         entry = self._entries.get(key)
         if uid:
-            self._gone[kind][uid] = _number(version) or (entry.version if entry else 0)
+            self._gone[kind][uid] = version_number(version) or (entry.version if entry else 0)
         if entry is None or (uid and entry.object.metadata.uid != uid):
             return NOTHING
         homes = self._homes(entry)
@@ -297,7 +297,7 @@ class Catalog:
         if not force and not self.is_news(kind, meta):
             return NOTHING  # an echo, or an event that has been overtaken
         old = self._entries.get(key)
-        version = _number(meta.get("resourceVersion", ""))
+        version = version_number(meta.get("resourceVersion", ""))
         if ours and (old is None or old.object.metadata.uid != meta["uid"]):
             return NOTHING  # gone since; the watch says what is there now
         if meta["uid"] in self._gone[kind] and not force:
@@ -402,7 +402,7 @@ class Resync:
 
     def take(self, bodies: Iterable[Body], version: str) -> None:
         """One page, and the ``metadata.resourceVersion`` of the list, which is that of its first page throughout."""
-        self.version, self._moment = version, _number(version)
+        self.version, self._moment = version, version_number(version)
         self._restored = 0 < self._moment < self._catalog._listed.get((self._kind, self._namespace), 0)
         for body in bodies:
             meta = body["metadata"]
@@ -412,7 +412,7 @@ class Resync:
             dirty = self._catalog._take(self._kind, body, force=self._restored)
             self._dirty |= dirty
             if dirty or (self._kind in SEPARATE and self._is_news(known, key)):
-                self.newest = max(self.newest, _number(meta["resourceVersion"]))
+                self.newest = max(self.newest, version_number(meta["resourceVersion"]))
 
     def _is_news(self, known: CatalogObject | None, key: ObjectKey) -> bool:
         now = self._catalog.get(key)
@@ -574,7 +574,7 @@ def _ready(status: Mapping[str, Any]) -> str:
     return next((str(one.get("status")) for one in conditions if one.get("type") == "Ready"), "Unknown")
 
 
-def _number(version: str) -> int:
+def version_number(version: str) -> int:
     """A resourceVersion as a number, by which moments can be compared; 0 if it is none.
 
     Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions

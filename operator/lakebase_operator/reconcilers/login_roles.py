@@ -194,12 +194,26 @@ class LoginRoles:
         return any(one.inherit for one in edges) and any(one.set for one in edges)
 
     async def execute(self, role: PostgresRole, step: Step, note: sql.Composable | None = None) -> None:
+        """Run one statement, with what the ledger is to remember.
+
+        Raises
+        ------
+        LakebaseError
+            The database refuses it.
+        """
         try:
             await self.statements.execute(step, resource_name(role), note=note)
         except LakebaseError as error:
             raise _refused(error, step) or error from error.__cause__
 
     async def end_sessions(self, states: Sequence[RoleState]) -> None:
+        """End all sessions of some roles.
+
+        Raises
+        ------
+        InvalidError
+            The operator may not, or would end its own.
+        """
         if self.dry:
             return
         if any(state.actor.is_operator for state in states):

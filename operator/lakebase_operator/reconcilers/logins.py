@@ -184,9 +184,7 @@ class LoginsStep:
         if not self.dry:
             self._tell(role, password, held, until)
         if held.current is not None and not (self.dry and changed):
-            self.published[role.role_name] = PublishedLogin(
-                held.current, role.login_database(self.connection.spec.databases), changed
-            )
+            self._offer(role, held.current, changed=changed)
 
     def _wait_for_databricks(self, role: PostgresRole, held: Held) -> None:
         """What is published goes on working in the meantime."""
@@ -195,8 +193,11 @@ class LoginsStep:
             message = "spec.password: Databricks makes the password."
             self.roles.tallies[role.role_name].blame(Reason.PROGRESSING, message, waits=True)
         else:
-            database = role.login_database(self.connection.spec.databases)
-            self.published[role.role_name] = PublishedLogin(held.current, database, changed=False)
+            self._offer(role, held.current, changed=False)
+
+    def _offer(self, role: PostgresRole, credential: LoginCredential, *, changed: bool) -> None:
+        database = role.login_database(self.connection.spec.databases)
+        self.published[role.role_name] = PublishedLogin(credential, database, changed)
 
     def _again_in(self, seconds: float) -> None:
         self.deadlines.append(self.now + timedelta(seconds=seconds))

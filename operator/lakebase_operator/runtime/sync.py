@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from lakebase_operator.domain.errors import LakebaseError
-from lakebase_operator.engine.catalog import MODELS, Catalog, Resync
+from lakebase_operator.engine.catalog import MODELS, Catalog, Resync, version_number
 from lakebase_operator.engine.clock import Clock
 from lakebase_operator.engine.keys import ConnectionKey
 from lakebase_operator.engine.queue import Backoff
@@ -47,7 +47,7 @@ class WatchCanary:
     def begun(self, kind: str, version: str) -> None:
         """The watch has begun, or begun anew, with ``version``: it lives."""
         self._missed.pop(kind, None)
-        self._since[kind] = _number(version)
+        self._since[kind] = version_number(version)
 
     def heard(self, kind: str, version: str) -> None:
         """The watch has brought ``version``; it keeps the order."""
@@ -145,7 +145,7 @@ class Synchroniser:
         old by now, and if it is the later one, the cluster was restored: then a list of ours soon finds what happened in the gap.
         """
         ours = self._listed.pop((kind, namespace), None)
-        if ours is None or _number(ours) > _number(version):
+        if ours is None or version_number(ours) > version_number(version):
             ours = None
             self._soon(kind, GAP_SECONDS)
         begun = ours or version
@@ -203,7 +203,3 @@ class Synchroniser:
             await self._sooner.wait()
         finally:
             waker.cancel()
-
-
-def _number(version: str) -> int:
-    return int(version) if version.isdecimal() else 0
