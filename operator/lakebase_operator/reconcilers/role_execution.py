@@ -17,7 +17,7 @@ from lakebase_operator.domain.roles import Step
 from lakebase_operator.engine.observer import Observer
 from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.external.postgres.retries import while_others_change
-from lakebase_operator.external.postgres.session import Connection
+from lakebase_operator.external.postgres.session import Connection, execute_together
 from lakebase_operator.reconcilers.known_roles import Roles
 
 PLANNED = "planned"
@@ -91,7 +91,7 @@ class RoleStatements:
                         await self._as_role(step.statement, step.acting_as, roles)
                     elif note is not None:
                         both = sql.SQL("{}; {}").format(step.statement, note)
-                        await self.connection.execute(both, prepare=False)
+                        await execute_together(self.connection, both)
                     else:
                         await self.connection.execute(step.statement)
         except psycopg.Error as error:

@@ -23,7 +23,7 @@ from lakebase_operator.domain.role_statements import (
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.external.postgres.errors import is_concurrent_update
 from lakebase_operator.external.postgres.queries import all_parts, comparison, query
-from lakebase_operator.external.postgres.session import Connection
+from lakebase_operator.external.postgres.session import Connection, execute_together
 
 ADVISORY_LOCK = 0x6C616B6562617365
 """Key of the transaction-level lock that every writer of privileges takes ("lakebase" in ASCII)."""
@@ -467,9 +467,9 @@ async def log_changes(connection: Connection, owner: str, entries: Iterable[tupl
 async def create_ledger(connection: Connection) -> None:
     """Make the ledger, readable by its owner only, in one transaction. Harmless where it exists."""
     async with exclusive(connection):
-        await connection.execute(query("ledger"), prepare=False)  # several commands
+        await execute_together(connection, query("ledger"))
         # Event triggers of the platform, and default privileges, open every new object to others. No DO block: somebody
         # may have closed the language to everybody.
         cursor = await connection.execute(query("ledger_private"))
         statements = "; ".join([row["statement"] async for row in cursor])
-        await connection.execute(statements.encode(), prepare=False)  # the server has quoted the names
+        await execute_together(connection, statements.encode())  # the server has quoted the names

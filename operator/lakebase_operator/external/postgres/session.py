@@ -5,10 +5,11 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, LiteralString, TypeAlias
 
 import certifi
 import psycopg
+from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
 from lakebase_operator.api.lakebase_connection import TLSMode
@@ -129,6 +130,15 @@ async def session(server: Server, credential: Credential, database: str) -> Asyn
         yield connection
     finally:
         await connection.close()
+
+
+async def execute_together(connection: Connection, commands: sql.Composed | LiteralString | bytes) -> None:
+    """Run several commands as one message, which makes them one transaction.
+
+    A prepared statement has one command only, so they are never prepared, also not where a session prepares all else.
+    Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT
+    """
+    await connection.execute(commands, prepare=False)
 
 
 Row: TypeAlias = dict[str, Any]
