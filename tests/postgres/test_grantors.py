@@ -6,7 +6,7 @@ import pytest
 from lakebase_operator.api import Reason
 from lakebase_operator.api.lakebase_connection import DriftAction
 from lakebase_operator.api.objects import Privilege
-from lakebase_operator.domain.desired import Rule, as_json, merge, selectors_of
+from lakebase_operator.domain.desired import Declared, as_json, desired_in, selectors_of
 from lakebase_operator.domain.plan import Plan, plan
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
@@ -524,8 +524,8 @@ async def test_a_plan_that_is_rolled_back_leaves_nothing(plain_world: World) -> 
         before = await entries(world, [role, owner]), await memberships(world, owner)
         roles = await Roles.read(session)
         grant = access_grant("g", [role], [tables("sales")], "Write", database=world.database)
-        rule = Rule("g", selectors_of(grant, world.version), frozenset({role}))
-        rules = as_json(merge([rule]), roles.oids)
+        declared = Declared(grant, {}, selectors_of(grant, world.version), frozenset({role}), active=True)
+        rules = as_json(desired_in(world.database, [declared]), roles.oids)
         found = await compare(session, "team/dry", rules)
         steps = plan(found.differences, roles.actors, roles.name_of, superuser=False)
         assert steps.temporary_set == (owner,)

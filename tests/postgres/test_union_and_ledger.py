@@ -429,6 +429,39 @@ async def test_two_databases_are_independent(world: World) -> None:
     assert await world.database_acl(role, second) == {"CONNECT"}
 
 
+@pytest.mark.requirement("R-9", "R-93")
+async def test_what_is_declared_alike_for_two_databases_is_counted_and_told_of_each_by_itself(
+    world: World,
+) -> None:
+    role = await world.role("role")
+    second = await world.another_database()
+    await world.run(*SALES)
+    async with await world.server.connect(second) as connection:
+        await connection.execute("CREATE SCHEMA sales")
+        await connection.execute("CREATE TABLE sales.orders (id int)")
+    named = tables("sales", "orders", "lines")
+    one = access_grant("one", [role], [named], database=world.database)
+    two = access_grant("two", [role], [named], database=second)
+    synced = await world.sync(one, two, databases=[world.database, second])
+    assert synced.said(one) == (READY, Reason.SUCCEEDED)
+    assert synced.said(two) == (WAITING, Reason.OBJECT_MISSING)
+    assert synced.issues(one) == []
+    assert [issue["object"] for issue in synced.issues(two)] == ["sales.lines"]
+    counted = {name: (tally.objects, tally.wanted) for name, tally in synced.tallies.items()}
+    assert counted == {one.metadata.uid: (2, 2), two.metadata.uid: (1, 1)}
+
+
+async def test_a_look_at_some_roles_counts_what_is_declared_for_a_role_that_is_missing(world: World) -> None:
+    role = await world.role("role")
+    await world.run(*SALES)
+    there = access_grant("there", [role], [tables("sales", "orders")], database=world.database)
+    nobody = access_grant("nobody", ["not_there"], [tables("sales")], database=world.database)
+    whole = await world.sync(there, nobody)
+    some = await world.sync(there, nobody, focus=frozenset({role}))
+    assert some.tallies == whole.tallies
+    assert some.tallies[nobody.metadata.uid].objects == len(SALES) - 1
+
+
 async def test_connect_on_another_database_of_the_connection_is_held_once_whoever_declares_it(
     world: World,
 ) -> None:

@@ -1,7 +1,7 @@
 """From AccessGrants to rules: which objects, which privileges, which grantees.
 
 An AccessGrant becomes a few :class:`Selector` and a set of grantees. Equal selectors of many AccessGrants are merged,
-so the database is asked once for each: what is declared on it is the union of all rules.
+so the database is asked once for each: what is declared on it is the union of all that have it.
 """
 
 import re
@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from lakebase_operator.api.access_grant import AccessGrant, AccessGrantSpec, AccessLevel, Ensure
 from lakebase_operator.api.base import Model
 from lakebase_operator.api.names import SYSTEM_SCHEMA
 from lakebase_operator.api.objects import Objects, Privilege
 from lakebase_operator.domain.patterns import like_pattern
+from lakebase_operator.domain.people import Resolution
 from lakebase_operator.domain.privileges import (
     ACCESS_LEVELS,
     DEFAULT_CLASSES,
@@ -52,9 +53,8 @@ _WITHOUT_SNAPSHOT = frozenset({ObjectClass.LARGE_OBJECT, ObjectClass.PARAMETER})
 """Named one by one, or no objects at all: there are no new ones to leave out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """Which objects of one database, and what is given on them."""
+class Selector(NamedTuple):
+    """Which objects of one database, and what is given on them. A tuple, since thousands are looked up in each pass."""
 
     object_class: ObjectClass
     schema: str | None
@@ -100,28 +100,35 @@ class Selector:
         return self.object_class.is_default and not self.names
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What one AccessGrant declares in one database."""
+Subjects: TypeAlias = Mapping[str, Resolution]
+"""By name as in the spec; PUBLIC for everybody."""
 
-    grant: str
-    """uid of the AccessGrant."""
+
+class Declared(NamedTuple):
+    """One AccessGrant with its subjects resolved."""
+
+    grant: AccessGrant
+    subjects: Subjects
     selectors: tuple[Selector, ...]
     grantees: frozenset[str]
-    """Role names, or PUBLIC."""
+    """Roles that exist, or PUBLIC."""
+    active: bool
+    """Declares something now: neither suspended, nor outside its time, nor being deleted."""
+
+    @property
+    def absent(self) -> bool:
+        """It declares what must not be held."""
+        return self.grant.spec.ensure is Ensure.ABSENT
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The union of all rules of one database."""
+    """The union of all that is declared of one database: every selector once, in parallel tuples."""
 
     selectors: tuple[Selector, ...]
     grantees: tuple[frozenset[str], ...]
-    """Of the selector at the same place."""
-    declared_by: tuple[tuple[Rule, ...], ...]
-    """The rules that have the selector at the same place."""
-    numbers: Mapping[Selector, int]
-    """The place of each selector."""
+    declared_by: tuple[tuple[Declared, ...], ...]
+    """The AccessGrants that have the selector."""
 
 
 def is_active(spec: AccessGrantSpec, now: datetime) -> bool:
@@ -228,17 +235,46 @@ def _normalized(object_class: ObjectClass, name: str) -> str:
     return name.lower() if object_class is ObjectClass.PARAMETER else name
 
 
-def merge(rules: Iterable[Rule]) -> Desired:
-    """The union of rules: every selector once, with the grantees of all its rules. Order does not matter."""
-    declared_by: dict[Selector, list[Rule]] = defaultdict(list)
-    for rule in rules:
-        for selector in rule.selectors:
-            declared_by[selector].append(rule)
+def desired_in(
+    database: str,
+    declared: Iterable[Declared],
+    *,
+    home: bool = True,
+    others: bool = False,
+    focus: frozenset[str] | None = None,
+) -> Desired:
+    """The union of what is declared of one database: every selector once, with the grantees of all. Order does not matter.
+
+    Databases themselves belong to the whole server: every AccessGrant may speak of this one, and the home database answers for
+    what else belongs to the server.
+
+    Parameters
+    ----------
+    database
+        Its name.
+    declared
+        AccessGrants of the connection, whatever their database.
+    home
+        It is the connection's home database.
+    others
+        The connection has other databases, too.
+    focus
+        Only what concerns these roles, and AccessGrants whose roles are all missing. None: everything.
+    """
+    declared_by: dict[Selector, list[Declared]] = defaultdict(list)
+    for item in declared:
+        if not item.active or (focus is not None and item.grantees and focus.isdisjoint(item.grantees)):
+            continue
+        here = item.grant.spec.database == database
+        for selector in item.selectors:
+            thing = selector.object_class
+            if (home or (others and thing is ObjectClass.DATABASE)) if thing.is_shared else here:
+                declared_by[selector].append(item)
+    grantees = (frozenset().union(*(item.grantees for item in of)) for of in declared_by.values())
     return Desired(
         selectors=tuple(declared_by),
-        grantees=tuple(frozenset().union(*(rule.grantees for rule in of)) for of in declared_by.values()),
+        grantees=tuple(names if focus is None else names & focus for names in grantees),
         declared_by=tuple(tuple(of) for of in declared_by.values()),
-        numbers={selector: number for number, selector in enumerate(declared_by)},
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lakebase_operator.api import AccessGrant, LakebaseConnection
 from lakebase_operator.api.lakebase_connection import DriftAction, Mode, UnmanagedAction
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.desired import Declared
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.engine.catalog import Broken, key_of, kind_of
 from lakebase_operator.engine.turns import in_turns
@@ -14,7 +15,6 @@ from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.reconcilers import gates
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.context import ABANDON, Context
-from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.deletion import RoleDrop
 from lakebase_operator.reconcilers.known import Known
 from lakebase_operator.reconcilers.leaving import Leaving

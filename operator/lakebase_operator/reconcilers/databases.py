@@ -7,6 +7,7 @@ from itertools import chain
 from lakebase_operator.api import AccessGrant, LakebaseConnection
 from lakebase_operator.api.lakebase_connection import Mode
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.desired import Declared
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.people import People
 from lakebase_operator.engine.turns import in_turns
@@ -18,7 +19,6 @@ from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.closing import Closing
 from lakebase_operator.reconcilers.connection_test import ConnectionTests
 from lakebase_operator.reconcilers.context import Context, TooNarrowError
-from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.exposing import ExposingStep, concerns_shown
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.leaving import Leaving

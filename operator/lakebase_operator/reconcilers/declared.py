@@ -1,43 +1,18 @@
 """AccessGrants with their subjects resolved: who is meant, as which role."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from lakebase_operator.api import AccessGrant
-from lakebase_operator.api.access_grant import Ensure, SubjectKind
+from lakebase_operator.api.access_grant import SubjectKind
 from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.desired import PUBLIC, Selector, is_active, selectors_of
+from lakebase_operator.domain.desired import PUBLIC, Declared, Selector, Subjects, is_active, selectors_of
 from lakebase_operator.domain.people import People, Resolution
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.view import is_deleting
-
-Subjects: TypeAlias = Mapping[str, Resolution]
-"""By name as in the spec; PUBLIC for everybody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """One AccessGrant with its subjects resolved."""
-
-    grant: AccessGrant
-    subjects: Subjects
-    selectors: tuple[Selector, ...]
-    active: bool
-    """Declares something now: neither suspended, nor outside its time, nor being deleted."""
-    grantees: frozenset[str] = field(init=False)
-    """Roles that exist."""
-
-    def __post_init__(self) -> None:
-        roles = frozenset(found.role for found in self.subjects.values() if found.role is not None)
-        object.__setattr__(self, "grantees", roles)
-
-    @property
-    def absent(self) -> bool:
-        """It declares what must not be held."""
-        return self.grant.spec.ensure is Ensure.ABSENT
 
 
 def declare(grant: AccessGrant, people: People, roles: Roles, major_version: int, now: datetime) -> Declared:
@@ -48,7 +23,8 @@ def declare(grant: AccessGrant, people: People, roles: Roles, major_version: int
     ValueError
         It cannot be declared; the message is for its author.
     """
-    return _declared(grant, _subjects(grant, people, roles), selectors_of(grant, major_version), now)
+    subjects = _subjects(grant, people, roles)
+    return _declared(grant, subjects, selectors_of(grant, major_version), _grantees(subjects), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +34,7 @@ class _Resolved:
     generation: int
     subjects: Subjects
     selectors: tuple[Selector, ...]
+    grantees: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -79,12 +56,14 @@ class Declarations:
         known = self._resolved.get(meta.uid)
         if known is None or known.generation != meta.generation:
             subjects, selectors = _subjects(grant, people, roles), selectors_of(grant, major_version)
+            grantees = _grantees(subjects)
             known = self._resolved[meta.uid] = _Resolved(
                 meta.generation,
                 self._shared.setdefault(tuple(subjects.items()), subjects),
                 self._shared.setdefault(selectors, selectors),
+                self._shared.setdefault(grantees, grantees),
             )
-        return _declared(grant, known.subjects, known.selectors, now)
+        return _declared(grant, known.subjects, known.selectors, known.grantees, now)
 
     def begin(self, people: People, roles: Roles, major_version: int) -> None:
         """Forget everything if subjects may mean something else than in the last pass."""
@@ -98,14 +77,27 @@ class Declarations:
         """Forget AccessGrants that are not there any more, and what only they meant."""
         uids = {grant.metadata.uid for grant in grants}
         self._resolved = {uid: known for uid, known in self._resolved.items() if uid in uids}
-        used = {id(part) for known in self._resolved.values() for part in (known.subjects, known.selectors)}
+        used = {
+            id(part)
+            for known in self._resolved.values()
+            for part in (known.subjects, known.selectors, known.grantees)
+        }
         self._shared = {key: part for key, part in self._shared.items() if id(part) in used}
 
 
 def _declared(
-    grant: AccessGrant, subjects: Subjects, selectors: tuple[Selector, ...], now: datetime
+    grant: AccessGrant,
+    subjects: Subjects,
+    selectors: tuple[Selector, ...],
+    grantees: frozenset[str],
+    now: datetime,
 ) -> Declared:
-    return Declared(grant, subjects, selectors, is_active(grant.spec, now) and not is_deleting(grant))
+    active = is_active(grant.spec, now) and not is_deleting(grant)
+    return Declared(grant, subjects, selectors, grantees, active)
+
+
+def _grantees(subjects: Subjects) -> frozenset[str]:
+    return frozenset(found.role for found in subjects.values() if found.role is not None)
 
 
 def _subjects(grant: AccessGrant, people: People, roles: Roles) -> Subjects:

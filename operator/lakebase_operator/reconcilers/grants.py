@@ -11,7 +11,7 @@ from lakebase_operator.api import AccessGrant
 from lakebase_operator.api.base import MAX_STATUS_ISSUES
 from lakebase_operator.api.lakebase_connection import DriftAction, Mode, UnmanagedAction, UnmanagedGrants
 from lakebase_operator.api.objects import Privilege
-from lakebase_operator.domain.desired import PUBLIC, Desired, Rule, as_json, merge
+from lakebase_operator.domain.desired import PUBLIC, Declared, Desired, as_json, desired_in
 from lakebase_operator.domain.plan import (
     Difference,
     Origin,
@@ -39,7 +39,6 @@ from lakebase_operator.external.postgres.grants import (
 from lakebase_operator.external.postgres.retries import while_others_change
 from lakebase_operator.external.postgres.roles import Preflight
 from lakebase_operator.external.postgres.session import Connection
-from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
 from lakebase_operator.reconcilers.telling import Telling, deviations, is_connect, same_place
@@ -134,7 +133,7 @@ class GrantsStep:
         LakebaseError
             Nothing of the transaction remains.
         """
-        desired = self._desired(declared, home=home, focus=focus)
+        desired = desired_in(self.database, declared, home=home, others=bool(self.others), focus=focus)
         scope = Scope(
             home,
             tuple(self.others),
@@ -158,27 +157,6 @@ class GrantsStep:
         except psycopg.Error as error:
             raise query_error(error, doing=f"changing privileges in {self.database}") from error
         raise AssertionError("the loop returns or raises")
-
-    def _desired(self, declared: Iterable[Declared], *, home: bool, focus: frozenset[str] | None) -> Desired:
-        """Rules of this database. Databases themselves are cluster-wide: every AccessGrant may speak of this one, and the
-        home database answers for what else belongs to the whole server."""
-        rules = []
-        for item in declared:
-            grantees = item.grantees if focus is None else item.grantees & focus
-            if not item.active or (focus is not None and not grantees):
-                continue
-            here = tuple(
-                selector
-                for selector in item.selectors
-                if (
-                    (home or (selector.object_class is ObjectClass.DATABASE and self.others))
-                    if selector.object_class.is_shared
-                    else item.grant.spec.database == self.database
-                )
-            )
-            if here:
-                rules.append(Rule(item.grant.metadata.uid, here, grantees))
-        return merge(rules)
 
     def _oids(self, names: Iterable[str]) -> tuple[int, ...]:
         known = {**self.roles.oids, PUBLIC: 0}
@@ -400,7 +378,6 @@ class GrantsStep:
         declaring = {
             (one.verb, one.object, one.privilege): one.selectors for one in first.differences if one.selectors
         }
-        names = {item.grant.metadata.uid: _resource_name(item.grant) for item in declared}
         results = [(statement, "ok") for statement in executed]
         results += [(failure.statement, failure.sqlstate or "failed") for failure in failures]
         for statement, result in results:
@@ -412,21 +389,21 @@ class GrantsStep:
             }
             grantees = frozenset(statement.grantees)
             if numbers:
-                uids: Iterable[str] = dict.fromkeys(
-                    rule.grant
+                names: Iterable[str] = dict.fromkeys(
+                    _resource_name(item.grant)
                     for number in sorted(numbers)
-                    for rule in desired.declared_by[number]
-                    if not grantees.isdisjoint(rule.grantees)
+                    for item in desired.declared_by[number]
+                    if not grantees.isdisjoint(item.grantees)
                 )
             else:
-                uids = (
-                    item.grant.metadata.uid
+                names = (
+                    _resource_name(item.grant)
                     for item in declared
                     if not item.active
                     and not grantees.isdisjoint(item.grantees)
                     and any(same_place(item, thing, self.database) for thing in statement.objects)
                 )
-            yield " ".join(names[uid] for uid in islice(uids, MAX_LOGGED_RESOURCES)), str(statement), result
+            yield " ".join(islice(names, MAX_LOGGED_RESOURCES)), str(statement), result
 
 
 def _resource_name(grant: AccessGrant) -> str:

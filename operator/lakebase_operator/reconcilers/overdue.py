@@ -3,12 +3,13 @@
 from contextlib import AsyncExitStack
 
 from lakebase_operator.api import AccessGrant, LakebaseConnection
+from lakebase_operator.domain.desired import Declared
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.external.postgres.roles import Preflight, preflight
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.context import Context
-from lakebase_operator.reconcilers.declared import Declared, declare
+from lakebase_operator.reconcilers.declared import declare
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.report import Report

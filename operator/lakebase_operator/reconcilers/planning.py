@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lakebase_operator.api import LakebaseConnection
 from lakebase_operator.api.lakebase_connection import Mode
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.desired import Declared
 from lakebase_operator.domain.status import Verdict
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.clock import Clock
@@ -12,7 +13,7 @@ from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
-from lakebase_operator.reconcilers.declared import Declared, declare
+from lakebase_operator.reconcilers.declared import declare
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.opening import Home, opened
 from lakebase_operator.reconcilers.ownership import OwnershipStep

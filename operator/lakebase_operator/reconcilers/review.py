@@ -26,7 +26,7 @@ from lakebase_operator.domain.access_review import (
     role_line,
     use_line,
 )
-from lakebase_operator.domain.desired import PUBLIC
+from lakebase_operator.domain.desired import PUBLIC, Declared
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.passwords import login_names
 from lakebase_operator.domain.people import People
@@ -47,7 +47,6 @@ from lakebase_operator.external.postgres.roles import preflight, read_membership
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.context import Context
-from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.known_roles import Roles
 from lakebase_operator.reconcilers.timing import seconds
 from lakebase_operator.reconcilers.view import is_deleting

@@ -1,19 +1,17 @@
 """What a comparison means for each AccessGrant: counted, and said with the statement that somebody else would have to run."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from lakebase_operator.api.lakebase_connection import DriftAction, Mode
 from lakebase_operator.api.objects import Privilege
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.desired import PUBLIC, Desired
+from lakebase_operator.domain.desired import PUBLIC, Declared, Desired
 from lakebase_operator.domain.plan import MAX_ACL_ITEMS, Difference, Origin
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.external.postgres.grants import Comparison, Conflict, Failure, HeldOtherwise
-from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import Deviation, Tally
 
@@ -42,7 +40,6 @@ class Telling:
     """What would be done if the plan were approved."""
     connect: str | None
     """The statement that gives the operator a CONNECT of its own on the database; None: it has one."""
-    _by_selector: dict[int, list[Declared]] = field(default_factory=dict)
 
     def tell(
         self, first: Comparison, last: Comparison, failures: Sequence[Failure]
@@ -78,25 +75,18 @@ class Telling:
     # -- counting ------------------------------------------------------------------------------------------------
 
     def _count(self, last: Comparison) -> None:
-        by_selector: dict[int, list[Declared]] = defaultdict(list)
-        for item in self.declared:
-            if not item.active:
-                continue
-            tally = self._tally(item)
-            for selector in item.selectors:
-                if (number := self.desired.numbers.get(selector)) is None:
-                    continue
-                by_selector[number].append(item)
-                tally.objects += last.counts[number].objects
-                tally.wanted += last.counts[number].items * len(item.grantees)
-        self._by_selector = by_selector
+        for count, items in zip(last.counts, self.desired.declared_by, strict=True):
+            for item in items:
+                tally = self._tally(item)
+                tally.objects += count.objects
+                tally.wanted += count.items * len(item.grantees)
 
     def _concerned(self, difference: Difference) -> Iterable[Declared]:
         """The AccessGrants that declare it, once each."""
         found = {
             item.grant.metadata.uid: item
             for number in difference.selectors
-            for item in self._by_selector.get(number, ())
+            for item in self.desired.declared_by[number]
         }
         return found.values()
 
@@ -107,10 +97,10 @@ class Telling:
 
     def _tell_objects(self, last: Comparison) -> None:
         for number, thing in last.absent:
-            for item in self._by_selector.get(number, ()):
+            for item in self.desired.declared_by[number]:
                 self._tell_absent(item, thing)
         for number, thing in last.read_only:
-            for item in self._by_selector.get(number, ()):
+            for item in self.desired.declared_by[number]:
                 self._tally(item).issue(
                     Reason.READ_ONLY_RELATION,
                     str(thing),
@@ -119,16 +109,16 @@ class Telling:
         for conflict in last.conflicts:
             names = {self._name(oid) for oid in conflict.grantees}
             for number in dict.fromkeys(conflict.selectors):
-                for item in self._by_selector.get(number, ()):
+                for item in self.desired.declared_by[number]:
                     for name in sorted(names & item.grantees):
                         self._tell_conflict(item, conflict, name)
         for held in last.otherwise:
             for number in held.selectors:
-                for item in self._by_selector.get(number, ()):
+                for item in self.desired.declared_by[number]:
                     self._tell_held_otherwise(item, held, self.desired.selectors[number].grant_option)
         for large in last.large:
             for number in large.selectors:
-                for item in self._by_selector.get(number, ()):
+                for item in self.desired.declared_by[number]:
                     fix = f"Its ACL has {large.entries} entries, which makes every change of it slow. {GROUP_ADVICE}"
                     self._tally(item).issue(Reason.ACL_LARGE, str(large.object), fix)
 

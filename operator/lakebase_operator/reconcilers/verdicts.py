@@ -4,10 +4,10 @@ from datetime import datetime
 
 from lakebase_operator.api import AccessGrant
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.desired import Declared
 from lakebase_operator.domain.people import unmapped
 from lakebase_operator.domain.privileges import DEFAULT_CLASSES, class_supported, supported
 from lakebase_operator.domain.status import condition
-from lakebase_operator.reconcilers.declared import Declared
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.tally import Tally
 

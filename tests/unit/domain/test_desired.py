@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,11 +16,11 @@ from lakebase_operator.api.objects import Privilege
 from lakebase_operator.domain.desired import (
     _CLASSES,
     PUBLIC,
-    Rule,
+    Declared,
     Selector,
     as_json,
+    desired_in,
     is_active,
-    merge,
     next_change,
     selectors_of,
 )
@@ -62,6 +63,12 @@ def selector(name: str = "t", **other: Any) -> Selector:
             **other,
         }
     )
+
+
+def declared(
+    selectors: Iterable[Selector], grantees: Iterable[str], database: str = "sales", *, active: bool = True
+) -> Declared:
+    return Declared(grant(database=database), {}, tuple(selectors), frozenset(grantees), active)
 
 
 def test_an_entry_becomes_a_selector_in_a_canonical_form() -> None:
@@ -188,7 +195,7 @@ def test_absence_and_grant_option_keep_rules_apart() -> None:
     variants: list[dict[str, Any]] = [{}, {"grantOption": True}, {"ensure": "Absent"}]
     several = [selectors_of(grant(privileges=["SELECT"], **more), 18)[0] for more in variants]
     assert len(set(several)) == 3
-    said = as_json(merge([Rule("g", tuple(several), frozenset({"r"}))]), {"r": 1})
+    said = as_json(desired_in("sales", [declared(several, {"r"})]), {"r": 1})
     assert [(one["option"], one["absent"]) for one in said] == [(False, False), (True, False), (False, True)]
 
 
@@ -259,32 +266,69 @@ def test_between_now_and_the_next_change_time_changes_nothing(hours: list[tuple[
     assert [is_active(spec, NOON) for spec in specs] == [is_active(spec, until) for spec in specs]
 
 
-rules = st.lists(
+declarations = st.lists(
     st.builds(
-        Rule,
-        grant=st.sampled_from(["g1", "g2", "g3"]),
-        selectors=st.lists(st.sampled_from([selector(name) for name in "abc"]), max_size=3).map(tuple),
-        grantees=st.frozensets(st.sampled_from(["r1", "r2", PUBLIC])),
+        declared,
+        st.lists(st.sampled_from([selector(name) for name in "abc"]), max_size=3, unique=True),
+        st.frozensets(st.sampled_from(["r1", "r2", PUBLIC])),
     ),
     max_size=5,
 )
 
 
 @pytest.mark.requirement("R-191")
-@given(rules)
-def test_what_is_declared_is_the_union_of_all_rules_in_any_order(several: list[Rule]) -> None:
-    def pairs(some: list[Rule]) -> set[tuple[Selector, str]]:
-        desired = merge(some)
+@given(declarations)
+def test_what_is_declared_is_the_union_of_all_access_grants_in_any_order(several: list[Declared]) -> None:
+    def pairs(some: list[Declared]) -> set[tuple[Selector, str]]:
+        desired = desired_in("sales", some)
         assert len(set(desired.selectors)) == len(desired.selectors)
+        for one, names, by in zip(desired.selectors, desired.grantees, desired.declared_by, strict=True):
+            assert all(one in item.selectors for item in by)
+            assert names == frozenset().union(*(item.grantees for item in by))
         together = zip(desired.selectors, desired.grantees, strict=True)
         return {(one, name) for one, names in together for name in names}
 
-    wanted = {(one, name) for rule in several for one in rule.selectors for name in rule.grantees}
+    wanted = {(one, name) for item in several for one in item.selectors for name in item.grantees}
     assert pairs(several) == pairs(several[::-1]) == wanted
 
 
+@pytest.mark.requirement("R-9", "R-93")
+def test_a_database_is_asked_for_what_is_declared_of_it_and_of_the_server_where_it_answers_for_that() -> None:
+    database = selector("sales", object_class=ObjectClass.DATABASE, schema=None)
+    parameter = selector("work_mem", object_class=ObjectClass.PARAMETER, schema=None)
+    items = [
+        declared([selector("a"), database], {"r1"}, "sales"),
+        declared([selector("a"), parameter], {"r2"}, "hr"),
+    ]
+
+    def found(database: str, *, home: bool, others: bool) -> dict[Selector, frozenset[str]]:
+        desired = desired_in(database, items, home=home, others=others)
+        return dict(zip(desired.selectors, desired.grantees, strict=True))
+
+    r1, r2 = frozenset({"r1"}), frozenset({"r2"})
+    assert found("sales", home=True, others=True) == {selector("a"): r1, database: r1, parameter: r2}
+    assert found("hr", home=False, others=True) == {selector("a"): r2, database: r1}
+    assert found("sales", home=False, others=False) == {selector("a"): r1}
+
+
+def test_a_look_at_some_roles_leaves_out_what_concerns_others_only() -> None:
+    both, other, nobody = (
+        declared([selector("both")], {"r1", "r2"}),
+        declared([selector("other")], {"r2"}),
+        declared([selector("nobody")], ()),
+    )
+    desired = desired_in("sales", [both, other, nobody], focus=frozenset({"r1"}))
+    assert desired.selectors == (selector("both"), selector("nobody"))
+    assert desired.grantees == ({"r1"}, frozenset())
+    assert desired.declared_by == ((both,), (nobody,))
+
+
+def test_what_is_not_active_declares_nothing() -> None:
+    assert desired_in("sales", [declared([selector()], {"r1"}, active=False)]).selectors == ()
+
+
 def test_the_database_gets_oids_zero_for_everybody_and_nothing_for_who_has_no_role() -> None:
-    desired = merge([Rule("g", (selector(),), frozenset({"r1", "gone", PUBLIC}))])
+    desired = desired_in("sales", [declared([selector()], {"r1", "gone", PUBLIC})])
     (rule,) = as_json(desired, {"r1": 7})
     assert rule["grantees"] == [0, 7]
     assert rule["id"] == 0
@@ -292,7 +336,7 @@ def test_the_database_gets_oids_zero_for_everybody_and_nothing_for_who_has_no_ro
 
 
 def test_a_rule_without_grantees_is_still_a_rule() -> None:
-    desired = merge([Rule("g", (selector("a"), selector("b")), frozenset())])
+    desired = desired_in("sales", [declared([selector("a"), selector("b")], ())])
     assert [rule["grantees"] for rule in as_json(desired, {})] == [[], []]
 
 
