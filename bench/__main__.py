@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -33,6 +34,8 @@ from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import DatabaseResult, Tally
 from lakebase_sandbox.postgres import PostgresServer
 
+TURNS, QUICK_TURNS = 5, 15
+TEMPLATE = "bench_template"
 READ_ALL_ACLS = "SELECT c.oid, x.* FROM pg_class c, aclexplode(c.relacl) AS x"
 
 
@@ -61,18 +64,25 @@ async def timed(work: Callable[[], Awaitable[object]]) -> float:
 
 
 @asynccontextmanager
-async def database(server: PostgresServer) -> AsyncIterator[Connection]:
-    """A fresh database, with a session as the operator opens it."""
+async def database(
+    server: PostgresServer, name: str = DATABASE, *, template: str
+) -> AsyncIterator[Connection]:
+    """A fresh copy of a database, with a session as the operator opens it."""
     async with await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True) as admin:
-        await admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        await admin.execute(f"CREATE DATABASE {DATABASE}")
-    connection = await psycopg.AsyncConnection.connect(
-        server.dsn(DATABASE), autocommit=True, row_factory=dict_row
-    )
-    async with connection:
-        for name, value in SETTINGS.items():
-            await connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        for statement in ("DROP DATABASE IF EXISTS {} WITH (FORCE)", "CREATE DATABASE {} TEMPLATE {}"):
+            await admin.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
+    async with await session(server, name) as connection:
         yield connection
+
+
+async def session(server: PostgresServer, name: str = DATABASE) -> Connection:
+    """A session as the operator opens it."""
+    connection = await psycopg.AsyncConnection.connect(
+        server.dsn(name), autocommit=True, row_factory=dict_row
+    )
+    for name, value in SETTINGS.items():
+        await connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+    return connection
 
 
 @dataclass(slots=True)
@@ -118,39 +128,54 @@ class Operator:
 
 
 async def measure(version: int, workload: Workload, tell: Callable[[str], None]) -> AsyncIterator[Figure]:
-    """All figures of one workload on one version; the limit and the pass each on a server of its own."""
+    """All figures of one workload on one version. What is compared is done turn by turn, since a machine that is slower for a
+    while is so for both; the turn whose ratio is in the middle counts."""
     figure = partial(Figure, version, workload.name)
-    async with PostgresServer(version=version, prepare=False) as server, database(server) as connection:
-        tell("making roles and tables for the limit")
-        await workload.create(connection)
-        tell("the limit: by hand")
+    grants = list(workload.grants())
+    # As the operator does once everything is listed: what stays is no garbage.
+    gc.collect()
+    gc.freeze()
+    async with PostgresServer(version=version, prepare=False) as server:
+        tell("making roles and tables")
+        async with database(server, TEMPLATE, template="template1") as connection:
+            await workload.create(connection)
         statements = workload.statements_by_hand()
-        limit = await timed(lambda: workload.by_hand(connection, statements))
-        reading = min([await timed(lambda: _read(connection)) for _ in range(3)])
-        by_hand_size = await _size(connection)
-        change = await timed(lambda: workload.change_by_hand(connection))
-    async with PostgresServer(version=version, prepare=False) as server, database(server) as connection:
-        tell("making roles and tables for the pass")
-        await workload.create(connection)
-        operator, grants = Operator(connection), list(workload.grants())
-        # As the operator does once everything is listed: what stays is no garbage.
-        gc.collect()
-        gc.freeze()
-        tell("from nothing")
-        first = await timed(lambda: operator.run(grants))
-        size = await _size(connection)
+        turns = []
+        for turn in range(TURNS):
+            tell(f"from nothing, {turn + 1} of {TURNS}")
+            async with database(server, template=TEMPLATE) as connection:
+                hand = await timed(lambda: workload.by_hand(connection, statements))
+                size_by_hand = await _size(connection)
+                change = await timed(lambda: workload.change_by_hand(connection))
+            async with database(server, template=TEMPLATE) as connection:
+                operator = Operator(connection)
+                turns.append((await timed(partial(operator.run, grants)), hand))
+                size = await _size(connection)
+        first, limit = middle(turns)
         yield figure("from nothing", first, "by hand", limit)
-        yield figure("pg_class, bytes", size, "by hand", by_hand_size)
-        tell("nothing to do")
-        again = min([await timed(lambda: operator.compare_anew(grants)) for _ in range(3)])
-        yield figure("nothing to do, compared", again, "reading all ACLs", reading)
-        same = min([await timed(lambda: operator.run(grants)) for _ in range(3)])
-        yield figure("nothing to do, same fingerprint", same, "reading all ACLs", reading)
-        tell("a change")
-        changed, roles = workload.changed(grants)
-        scoped = await timed(lambda: operator.run(changed, focus=roles))
-        yield figure("a change, scoped", scoped, "the change by hand", change)
-        yield figure("a change, scoped", scoped, "by hand", limit)
+        yield figure("pg_class, bytes", size, "by hand", size_by_hand)
+        async with await session(server) as connection:
+            operator.connection = connection
+            tell("nothing to do")
+            compared, same = [], []
+            for _ in range(QUICK_TURNS):
+                reading = await timed(lambda: _read(connection))
+                compared.append((await timed(lambda: operator.compare_anew(grants)), reading))
+                same.append((await timed(lambda: operator.run(grants)), reading))
+            for what, seen in (("compared", compared), ("same fingerprint", same)):
+                seconds, reading = middle(seen)
+                yield figure(f"nothing to do, {what}", seconds, "reading all ACLs", reading)
+            tell("a change")
+            changed, roles = workload.changed(grants)
+            scoped = await timed(lambda: operator.run(changed, focus=roles))
+            yield figure("a change, scoped", scoped, "the change by hand", change)
+            yield figure("a change, scoped", scoped, "by hand", limit)
+
+
+def middle(turns: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Of (seconds, seconds of the limit) in each turn, those with the median ratio."""
+    by_ratio = sorted(turns, key=lambda turn: turn[0] / turn[1])
+    return by_ratio[len(by_ratio) // 2]
 
 
 async def _read(connection: Connection) -> None:

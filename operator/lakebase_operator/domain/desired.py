@@ -170,13 +170,10 @@ def _selector(
     entry: Objects, spec: AccessGrantSpec, privileges: tuple[Privilege, ...], snapshot: str | None
 ) -> Selector:
     object_class, schema, names, member = _selected(entry)
-    columns: tuple[str, ...] = ()
-    if entry.tables is not None and entry.tables.columns:
-        columns = tuple(sorted(set(entry.tables.columns)))
-    if system := next(
-        (name for name in _schemas_of(object_class, schema, names) if SYSTEM_SCHEMA.match(name)), None
-    ):
-        raise ValueError(f"spec.objects: {system} is a system schema")
+    columns = _distinct(entry.tables.columns) if entry.tables is not None else ()
+    for name in _schemas_of(object_class, schema, names):
+        if SYSTEM_SCHEMA.match(name):
+            raise ValueError(f"spec.objects: {name} is a system schema")
     carrying = ObjectClass.COLUMN if columns else object_class
     if unfit := [privilege.value for privilege in privileges if privilege not in PRIVILEGES[carrying]]:
         raise ValueError(f"spec.privileges: a {carrying.value.lower()} has no privilege {', '.join(unfit)}")
@@ -188,11 +185,11 @@ def _selector(
             )
         privileges = levels[spec.access]
     return Selector(
-        object_class=object_class,
-        schema=schema,
-        names=tuple(sorted(set(names))),
-        matching=tuple(sorted({like_pattern(glob) for glob in getattr(member, "matching", None) or ()})),
-        excluding=tuple(sorted({like_pattern(glob) for glob in getattr(member, "except_", None) or ()})),
+        object_class,
+        schema,
+        names=_distinct(names),
+        matching=_patterns(getattr(member, "matching", None)),
+        excluding=_patterns(getattr(member, "except_", None)),
         access=spec.access,
         privileges=privileges,
         columns=columns,
@@ -202,6 +199,15 @@ def _selector(
     )
 
 
+def _distinct(names: Iterable[str] | None) -> tuple[str, ...]:
+    """In order, each once."""
+    return tuple(sorted(set(names))) if names else ()
+
+
+def _patterns(globs: list[str] | None) -> tuple[str, ...]:
+    return _distinct(map(like_pattern, globs)) if globs else ()
+
+
 def _selected(entry: Objects) -> tuple[ObjectClass, str | None, list[str], Model]:
     """Class, schema and exact names of what an entry selects."""
     if (defaults := entry.default_privileges) is not None:
@@ -209,8 +215,8 @@ def _selected(entry: Objects) -> tuple[ObjectClass, str | None, list[str], Model
         return DEFAULT_CLASSES[defaults.object_type], defaults.schema_, creator, defaults
     if (large := entry.large_objects) is not None:
         return ObjectClass.LARGE_OBJECT, None, [str(oid) for oid in large.ids], large
-    for member in entry.model_fields_set & _CLASSES.keys():
-        if (found := getattr(entry, member)) is not None:
+    for member in entry.model_fields_set:
+        if member in _CLASSES and (found := getattr(entry, member)) is not None:
             object_class = _CLASSES[member]
             names = [_normalized(object_class, name) for name in found.names or ()]
             return object_class, getattr(found, "schema_", None), names, found

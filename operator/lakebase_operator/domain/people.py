@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.reasons import Reason
@@ -10,8 +10,7 @@ from lakebase_operator.api.user_mapping import MappingMode, UserMapping
 from lakebase_operator.domain.near_names import did_you_mean
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """What became of a person's name.
 
     ``role`` is set only if ``state`` is ``RESOLVED``; ``candidates`` holds the names when they are ambiguous, and near ones

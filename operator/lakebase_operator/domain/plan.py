@@ -47,8 +47,7 @@ class Origin(StrEnum):
     """Held, and nobody declares it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """One object and privilege with all grantees that differ, as ``compare.sql`` reports it."""
 
     verb: Verb
@@ -83,7 +82,7 @@ class Difference:
 
     def for_grantees(self, grantees: tuple[int, ...]) -> "Difference":
         """The same for some of the grantees."""
-        return replace(self, grantees=grantees)
+        return self._replace(grantees=grantees)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +110,7 @@ class Acting(StrEnum):
     NO = "no"
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """A role that owns objects or has granted something, and what the operator may do with it."""
 
     oid: int
@@ -309,8 +307,7 @@ def _column(table: ObjectName, name: str) -> ObjectName:
     return ObjectName(ObjectClass.COLUMN, table.schema, table.name, name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
+class _Cell(NamedTuple):
     """What statements are made of: an object, and what must not share a statement with others."""
 
     verb: Verb

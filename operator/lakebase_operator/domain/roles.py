@@ -6,6 +6,8 @@ Their memberships are in :mod:`.memberships`, their settings in :mod:`.role_sett
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 from psycopg import sql
 
@@ -29,9 +31,8 @@ IDENTITY_NAMES = {
 """Kinds of identity as ``databricks_create_role`` spells them."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoleState:
-    """A role as it is."""
+class RoleState(NamedTuple):
+    """A role as it is. A tuple, since every pass reads all roles of the server."""
 
     oid: int
     name: str
@@ -49,7 +50,7 @@ class RoleState:
     actor: Actor
     """What the operator may do with it."""
     comment: str | None = None
-    database_settings: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    database_settings: Mapping[int, Mapping[str, str]] = MappingProxyType({})
     """Settings in single databases, by OID of the database."""
     alterable: bool = False
     """The operator may ALTER it: it has ADMIN option in any way. To grant it, it must be ``actor.admin``."""

@@ -389,21 +389,26 @@ class GrantsStep:
             }
             grantees = frozenset(statement.grantees)
             if numbers:
-                names: Iterable[str] = dict.fromkeys(
-                    _resource_name(item.grant)
-                    for number in sorted(numbers)
-                    for item in desired.declared_by[number]
-                    if not grantees.isdisjoint(item.grantees)
-                )
+                declaring_it = (item for number in sorted(numbers) for item in desired.declared_by[number])
             else:
-                names = (
-                    _resource_name(item.grant)
+                declaring_it = (
+                    item
                     for item in declared
                     if not item.active
-                    and not grantees.isdisjoint(item.grantees)
                     and any(same_place(item, thing, self.database) for thing in statement.objects)
                 )
-            yield " ".join(islice(names, MAX_LOGGED_RESOURCES)), str(statement), result
+            concerned = (item for item in declaring_it if not grantees.isdisjoint(item.grantees))
+            yield _some_names(concerned), str(statement), result
+
+
+def _some_names(items: Iterable[Declared]) -> str:
+    """The first few, each once: thousands may declare what one statement does."""
+    names: dict[str, None] = {}
+    for item in items:
+        names[_resource_name(item.grant)] = None
+        if len(names) == MAX_LOGGED_RESOURCES:
+            break
+    return " ".join(names)
 
 
 def _resource_name(grant: AccessGrant) -> str:

@@ -185,7 +185,7 @@ class LoginRoles:
         for step in settings_change(name, wanted, actual, tuple(actual)).steps:
             await self.execute(role, step)
         if state is not None:
-            for step in alteration(_login_spec(role), replace(state, login=True)):
+            for step in alteration(_login_spec(role), state._replace(login=True)):
                 await self.execute(role, step)
 
     def _is_member(self, state: RoleState, owner: str) -> bool:

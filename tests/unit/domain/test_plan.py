@@ -285,7 +285,7 @@ def test_columns_are_given_back_with_the_grant_option_that_they_had() -> None:
 
 def test_what_is_to_go_from_a_column_is_not_given_back() -> None:
     column_gone = difference(verb=Verb.REVOKE, grantor=OWNER, object=column("a"), part=1)
-    option_gone = replace(column_gone, grant_option=True)
+    option_gone = column_gone._replace(grant_option=True)
     both = replace(HELD, columns=("a", "b"), grant_option=True)
     assert restored([GONE, column_gone], both) == [
         'GRANT SELECT ("b") ON TABLE "s"."t" TO "g11" WITH GRANT OPTION'

@@ -1,9 +1,9 @@
 """Reading and changing roles. Role DDL runs statement by statement, never in one transaction with grants: Lakebase
 forwards it to its control plane at commit."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from psycopg.rows import tuple_row
@@ -60,31 +60,20 @@ async def read_roles(connection: Connection) -> tuple[RoleState, ...]:
         return tuple([_role(*row) for row in await cursor.fetchall()])
 
 
-def _role(*row: Any) -> RoleState:
+def _role(
+    oid: int, name: str, superuser: bool, login: bool, create_db: bool, create_role: bool, bypass_rls: bool, inherit: bool,
+    connection_limit: int, valid_until: str | None, settings: Sequence[str], identity: str | None, comment: str | None,
+    database_settings: Mapping[str, Sequence[str]], alterable: bool, inherits: bool, can_set: bool, admin: bool, is_operator: bool,
+) -> RoleState:  # fmt: skip
     """A row of ``roles.sql``; there may be thousands."""
-    (
-        oid, name, superuser, login, create_db, create_role, bypass_rls, inherit, connection_limit, valid_until,
-        settings, database_settings, comment, label, is_operator, inherits, can_set, admin, alterable,
-    ) = row  # fmt: skip
-    identity = re.search(r"\btype=(\w+)", label) if label else None
     return RoleState(
-        oid,
-        name,
-        superuser,
-        login,
-        create_db,
-        create_role,
-        bypass_rls,
-        inherit,
-        connection_limit,
-        valid_until,
-        _settings(settings),
-        identity[1].upper() if identity else None,
-        Actor(oid, name, inherits, can_set, admin, is_operator),
-        comment,
-        {int(database): _settings(items) for database, items in (database_settings or {}).items()},
-        alterable,
-    )
+        oid, name, superuser, login, create_db, create_role, bypass_rls, inherit, connection_limit, valid_until,
+        _settings(settings) if settings else NOTHING, identity, Actor(oid, name, inherits, can_set, admin, is_operator), comment,
+        {int(oid): _settings(items) for oid, items in database_settings.items()} if database_settings else NOTHING, alterable,
+    )  # fmt: skip
+
+
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 def _settings(items: Iterable[str]) -> dict[str, str]:

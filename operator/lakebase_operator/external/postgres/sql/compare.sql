@@ -1,10 +1,8 @@
 -- What is missing and what is there too much, per object and privilege, with everything needed to act on it.
 -- One statement, whatever the number of rules, objects and grantees. Writes nothing.
 , lacking AS MATERIALIZED (
-    SELECT d.class, d.oid, d.part, d.privilege, d.rules, d.implied, d.grantees AS wanted,
-           COALESCE(h.grantees, '{}') AS held
-    FROM declared d LEFT JOIN held h USING (class, oid, part, privilege)
-    WHERE d.grantees IS DISTINCT FROM h.grantees
+    SELECT class, oid, part, privilege, rules, implied, wanted, COALESCE(held, '{}') AS held
+    FROM outcome WHERE fulfilled IS NOT TRUE
 ),
 formerly AS MATERIALIZED (
     SELECT l.class, l.oid, l.part, l.privilege, l.grantees, count(*) OVER (PARTITION BY class, oid, part, privilege) AS grantors

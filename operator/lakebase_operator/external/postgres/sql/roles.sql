@@ -1,4 +1,5 @@
 -- All roles of the server, what the operator may do with each, and which Databricks identity stands behind it.
+-- The columns are in the order of ``_role`` (external/postgres/roles.py).
 WITH setting AS MATERIALIZED (
     SELECT setrole, setdatabase, setconfig FROM pg_db_role_setting WHERE setrole <> 0
 ),
@@ -7,19 +8,18 @@ WITH setting AS MATERIALIZED (
 administered AS MATERIALIZED (
     SELECT DISTINCT roleid FROM pg_auth_members WHERE admin_option AND pg_has_role(member, 'USAGE')
 )
-SELECT r.oid, r.rolname AS name, r.rolsuper AS superuser, r.rolcanlogin AS login, r.rolcreatedb AS create_db,
-       r.rolcreaterole AS create_role, r.rolbypassrls AS bypass_rls, r.rolinherit AS inherit,
-       r.rolconnlimit AS connection_limit, r.rolvaliduntil::text AS valid_until,
-       COALESCE(s.setconfig, '{}') AS settings,
-       d.settings AS database_settings,
+SELECT r.oid, r.rolname, r.rolsuper, r.rolcanlogin, r.rolcreatedb, r.rolcreaterole, r.rolbypassrls, r.rolinherit,
+       r.rolconnlimit, r.rolvaliduntil::text,
+       s.setconfig AS settings,
+       upper(substring(l.label FROM '\ytype=(\w+)')) AS identity,
        c.description AS comment,
-       l.label,
-       r.rolname = current_user AS is_operator,
+       d.settings AS database_settings,
+       pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION') AS alterable,
        pg_has_role(r.oid, 'USAGE') AS inherits,
        pg_has_role(r.oid, 'SET') AS can_set,
        r.oid IN (SELECT roleid FROM administered)
            OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS admin,
-       pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION') AS alterable
+       r.rolname = current_user AS is_operator
 FROM pg_roles r
 LEFT JOIN setting s ON s.setrole = r.oid AND s.setdatabase = 0
 LEFT JOIN (SELECT setrole, jsonb_object_agg(setdatabase, to_jsonb(setconfig)) AS settings

@@ -191,18 +191,15 @@ named_exactly AS MATERIALIZED (
     FROM (SELECT id AS rule, class, schema, unnest(names) AS name FROM rule) AS n JOIN alias a USING (class, schema, name)
 ),
 matched AS MATERIALIZED (
-    SELECT s.rule, c.class, c.oid, c.part, c.schema, c.name, c.kind, s.named
-    FROM (
-        SELECT rule, class, oid, part, true AS named FROM named_exactly
-        UNION ALL
-        SELECT r.id, c.class, c.oid, c.part, false
-        FROM rule r JOIN candidate c ON c.class = r.class AND c.schema = r.schema
-        WHERE r.matching <> '{}' AND c.patterned AND c.name LIKE ANY (r.matching)
-          AND NOT EXISTS (SELECT FROM named_exactly n WHERE (n.rule, n.class, n.oid, n.part) = (r.id, c.class, c.oid, c.part))
-    ) AS s
-    JOIN candidate c USING (class, oid, part)
-    JOIN rule r ON r.id = s.rule
+    SELECT r.id AS rule, c.class, c.oid, c.part, c.schema, c.name, c.kind, true AS named
+    FROM named_exactly n JOIN candidate c USING (class, oid, part) JOIN rule r ON r.id = n.rule
     WHERE NOT c.name LIKE ANY (r.excluding) AND (r.only IS NULL OR c.oid = ANY (r.only))
+    UNION ALL
+    SELECT r.id, c.class, c.oid, c.part, c.schema, c.name, c.kind, false
+    FROM rule r JOIN candidate c ON c.class = r.class AND c.schema = r.schema
+    WHERE r.matching <> '{}' AND c.patterned AND c.name LIKE ANY (r.matching)
+      AND NOT EXISTS (SELECT FROM named_exactly n WHERE (n.rule, n.class, n.oid, n.part) = (r.id, c.class, c.oid, c.part))
+      AND NOT c.name LIKE ANY (r.excluding) AND (r.only IS NULL OR c.oid = ANY (r.only))
     -- if DEFAULT
     UNION ALL
     SELECT r.id, r.class, k.role, COALESCE(n.oid, 0)::bigint, r.schema, o.rolname, NULL, true
@@ -216,9 +213,10 @@ matched_place AS MATERIALIZED (
 ),
 -- What each rule wants on each object, or wants to be absent; without grant options.
 plain_item AS MATERIALIZED (
-    SELECT m.rule, m.class, m.oid, m.part, p.privilege, false AS implied
-    FROM matched m JOIN rule r ON r.id = m.rule CROSS JOIN LATERAL unnest(r.privileges) AS p(privilege)
-    WHERE r.columns = '{}' AND (m.class <> 'TABLE' OR r.access IS NULL OR p.privilege = 'SELECT' OR m.kind IN ('r', 'p'))
+    SELECT m.rule, m.class, m.oid, m.part, r.privilege, false AS implied
+    FROM matched m
+    JOIN (SELECT id AS rule, access, unnest(privileges) AS privilege FROM rule WHERE columns = '{}') AS r USING (rule)
+    WHERE m.class <> 'TABLE' OR r.access IS NULL OR r.privilege = 'SELECT' OR m.kind IN ('r', 'p')
     -- if COLUMN
     UNION ALL
     SELECT m.rule, 'COLUMN', m.oid, a.attnum, p.privilege, false
@@ -264,7 +262,7 @@ plain_item AS MATERIALIZED (
     WHERE r.access IS NOT NULL AND m.class IN ('TABLE', 'SEQUENCE', 'SCHEMA')
 ),
 -- With grant options. To hold a privilege with grant option is to hold it; so its absence is that of both.
-item AS MATERIALIZED (
+item AS (
     SELECT i.rule, i.class, i.oid, i.part, i.privilege, i.implied, r.absent
     FROM plain_item i JOIN rule r ON r.id = i.rule WHERE NOT (r.absent AND r.option)
     UNION ALL
@@ -272,8 +270,11 @@ item AS MATERIALIZED (
     FROM plain_item i JOIN rule r ON r.id = i.rule WHERE (r.option OR r.absent) AND NOT i.implied
 ),
 want AS MATERIALIZED (
-    SELECT class, oid, part, privilege, absent, bool_and(implied) AS implied, array_agg(DISTINCT rule ORDER BY rule) AS rules
-    FROM item GROUP BY class, oid, part, privilege, absent
+    -- Sorted afterwards, and only where there is more than one: rows are hashed in place of sorted.
+    SELECT class, oid, part, privilege, absent, implied,
+           CASE WHEN cardinality(rules) = 1 THEN rules ELSE ARRAY(SELECT DISTINCT unnest(rules) ORDER BY 1) END AS rules
+    FROM (SELECT class, oid, part, privilege, absent, bool_and(implied) AS implied, array_agg(rule) AS rules
+          FROM item GROUP BY class, oid, part, privilege, absent) AS w
 ),
 -- Few distinct combinations of rules stand behind many objects: their grantees are united once each. Most are of one rule.
 distinct_rules AS MATERIALIZED (
@@ -438,13 +439,15 @@ exploded AS MATERIALIZED (
     FROM shared_acl u
     CROSS JOIN LATERAL (
         SELECT i.privilege_type AS privilege, i.grantor,
-               COALESCE(array_agg(i.grantee ORDER BY i.grantee)
-                        FILTER (WHERE i.grantee IN (SELECT oid FROM interesting_grantee)), '{}') AS grantees,
-               array_agg(i.grantee ORDER BY i.grantee)
-                   FILTER (WHERE i.is_grantable AND i.grantee IN (SELECT oid FROM interesting_grantee)) AS options,
+               COALESCE(array_agg(i.grantee ORDER BY i.grantee) FILTER (WHERE i.interesting), '{}') AS grantees,
+               array_agg(i.grantee ORDER BY i.grantee) FILTER (WHERE i.interesting AND i.is_grantable) AS options,
                bool_or(i.grantee = 0) AS public,
-               bool_or(i.is_grantable AND i.grantee IN (SELECT oid FROM my_role)) AS mine
-        FROM aclexplode(u.acl) AS i
+               bool_or(i.mine) AS mine
+        FROM (SELECT *, grantee IN (SELECT oid FROM interesting_grantee) AS interesting,
+                     is_grantable AND grantee IN (SELECT oid FROM my_role) AS mine
+              FROM aclexplode(u.acl)) AS i
+        -- Not what owners hold by themselves, which is most of it.
+        WHERE i.interesting OR i.mine OR i.grantee = 0
         GROUP BY i.privilege_type, i.grantor
     ) AS x
     CROSS JOIN LATERAL (
@@ -452,7 +455,7 @@ exploded AS MATERIALIZED (
         UNION ALL
         SELECT x.privilege || '*', x.options, false, x.mine WHERE x.options IS NOT NULL
     ) AS y
-    WHERE y.grantees <> '{}' OR y.public OR y.mine  -- not what owners hold by themselves, which is most of it
+    WHERE y.grantees <> '{}' OR y.public OR y.mine
 ),
 entry AS MATERIALIZED (
     SELECT o.class, o.oid, o.part, o.owner, x.privilege, x.grantor, x.grantees, x.public, x.mine, x.grantors
@@ -460,11 +463,11 @@ entry AS MATERIALIZED (
     CROSS JOIN LATERAL unnest(u.classes, u.oids, u.parts, u.owners) AS o(class, oid, part, owner)
     JOIN exploded x USING (number)
 ),
--- Who of the interesting grantees holds a privilege, whoever granted it; usually there is one grantor.
+-- Who of the interesting grantees holds a privilege, whoever granted it; usually there is one grantor, who is named then.
 held AS MATERIALIZED (
-    SELECT class, oid, part, privilege, grantees FROM entry WHERE grantors = 1 AND grantees <> '{}'
+    SELECT class, oid, part, privilege, owner, grantor, grantees FROM entry WHERE grantors = 1 AND grantees <> '{}'
     UNION ALL
-    SELECT class, oid, part, privilege, array_agg(DISTINCT g ORDER BY g)
+    SELECT class, oid, part, privilege, NULL, NULL, array_agg(DISTINCT g ORDER BY g)
     FROM entry, unnest(grantees) AS g WHERE grantors > 1 GROUP BY class, oid, part, privilege
 ),
 public AS MATERIALIZED (
@@ -476,13 +479,17 @@ elsewhere AS MATERIALIZED (
     FROM lakebase_operator.held, unnest(grantees) AS g
     WHERE connection <> %(connection)s AND privilege NOT LIKE '-%%' GROUP BY class, objid, part, privilege
 ),
+-- What became of what is declared.
+outcome AS MATERIALIZED (
+    SELECT class, oid, part, privilege, d.implied, d.rules, d.grantees AS wanted, h.grantees AS held, h.owner, h.grantor,
+           d.grantees = h.grantees AS fulfilled
+    FROM declared d LEFT JOIN held h USING (class, oid, part, privilege)
+),
 -- Held just as it is declared and recorded. Where nothing has changed that is all, and nothing more is to be said of it.
 settled AS MATERIALIZED (
-    SELECT l.class, l.oid, l.part, l.privilege, l.grantor, l.grantees
-    FROM ledger l
-    JOIN declared d USING (class, oid, part, privilege)
-    JOIN entry e USING (class, oid, part, privilege, grantor)
-    WHERE e.grantors = 1 AND l.grantees = d.grantees AND l.grantees = e.grantees AND e.owner <> ALL (e.grantees)
+    SELECT class, oid, part, privilege, grantor, l.grantees
+    FROM ledger l JOIN outcome o USING (class, oid, part, privilege, grantor)
+    WHERE o.fulfilled AND l.grantees = o.held AND o.owner <> ALL (o.held)
 ),
 open_entry AS MATERIALIZED (
     SELECT e.* FROM entry e
