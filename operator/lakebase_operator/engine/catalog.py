@@ -25,6 +25,7 @@ from lakebase_operator.api import (
 )
 from lakebase_operator.api.base import FINALIZER, GROUP, ObjectMeta
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
+from lakebase_operator.engine.sharing import share_field_sets, share_parts
 
 Body = Mapping[str, Any]
 
@@ -447,15 +448,15 @@ def _entry(kind: str, body: Body, version: int, old: _Entry | None) -> _Entry:
     """Read an object; most of the time only its metadata and status are new."""
     meta, spec = body["metadata"], body.get("spec")
     annotations = meta.get("annotations") or {}
-    metadata = ObjectMeta.model_validate(
-        # Without managedFields, which is larger than all the rest, and without the notes of other tools.
-        {
-            **{name: meta[name] for name in _METADATA if name in meta},
-            "annotations": {
-                name: text for name, text in annotations.items() if name.startswith(_OWN_ANNOTATIONS)
-            },
-        }
-    )
+    # Without managedFields, which is larger than all the rest, and without the notes of other tools.
+    relevant = {
+        **{name: meta[name] for name in _METADATA if name in meta},
+        "annotations": {
+            name: text for name, text in annotations.items() if name.startswith(_OWN_ANNOTATIONS)
+        },
+    }
+    metadata = ObjectMeta.model_validate(relevant)
+    share_parts(metadata, relevant)
     digest = hash(to_json(spec))
     known = getattr(old.object, "spec", None) if old is not None and old.digest == digest else None
     status = body.get("status") or {}
@@ -491,24 +492,10 @@ def _read(kind: str, metadata: ObjectMeta, spec: object) -> CatalogObject:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return Broken(kind, metadata, f"{_path(first['loc'])}: {first['msg']}")
-    _share_field_sets(read)
+    if isinstance(spec, Mapping):
+        share_parts(cast(BaseModel, _content(read)), spec)
+    share_field_sets(read)
     return read
-
-
-def _share_field_sets(model: BaseModel) -> None:
-    """Pydantic notes for each model which fields were given. These notes are half of its memory, and most are equal."""
-    given = model.model_fields_set
-    shared = _FIELD_SETS.setdefault(frozenset(given), given)
-    if shared is given:
-        return  # a part that was read before, or the first with just these fields
-    object.__setattr__(model, "__pydantic_fields_set__", shared)
-    for value in model.__dict__.values():
-        for part in value if isinstance(value, list) else (value,):
-            if part is not None and isinstance(part, BaseModel):
-                _share_field_sets(part)
-
-
-_FIELD_SETS: dict[frozenset[str], set[str]] = {}
 
 
 def _path(location: tuple[int | str, ...]) -> str:

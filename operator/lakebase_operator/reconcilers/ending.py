@@ -17,6 +17,7 @@ from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.reconcilers import instance as instances
 from lakebase_operator.reconcilers.context import ABANDON, Context
+from lakebase_operator.reconcilers.report import Saying
 from lakebase_operator.reconcilers.tally import DatabaseResult, Deviation
 from lakebase_operator.reconcilers.timing import jittered, seconds
 from lakebase_operator.reconcilers.view import is_deleting
@@ -43,17 +44,24 @@ _AUTHENTICATION = frozenset(
 
 
 def count_pending(context: Context, connection: LakebaseConnection) -> None:
-    """``status.pendingChanges``: dependents that wait."""
+    """``status.pendingChanges``: dependents that wait for something on this connection."""
     waiting = {
         key_of(saying.subject)
         for saying in context.report.said()
-        if saying.verdict is Verdict.RECONCILING and saying.subject is not connection
+        if saying.verdict is Verdict.RECONCILING
+        and saying.subject is not connection
+        and not _waits_elsewhere(saying)
     } | context.held_up
     if context.known is not None:
         waiting |= context.known.waiting - context.view.changed
     if context.memory.known is not None:
         context.memory.known.waiting = frozenset(key for key in waiting if key.kind == AccessGrant.kind_name)
     context.report.fields(connection, {"pendingChanges": len(waiting)})
+
+
+def _waits_elsewhere(saying: Saying) -> bool:
+    """A mapping for several connections that was looked for on this one, and not yet on another."""
+    return saying.looked and saying.reason is Reason.CONNECTION_NOT_READY
 
 
 def succeeded(
@@ -196,8 +204,9 @@ def _tell_drift(
     )
     first = items[0] if items else None
     example = f', such as {first["privilege"]} on {first["object"]} for "{first["role"]}"' if first else ""
-    message = f"{drifted} privileges had been changed by hand{example}" + (
-        "; they were put back." if repaired else "; drift.action is Report."
+    changed = "1 privilege had" if drifted == 1 else f"{drifted} privileges had"
+    message = f"{changed} been changed by hand{example}" + (
+        "; all is as declared again." if repaired else "; drift.action is Report."
     )
     context.report.fact(connection, condition("Drifted", not repaired, reason, message))
     if repaired or previous.get("total") != drifted:
@@ -216,7 +225,8 @@ def _tell_unmanaged(
     items = _deviations(results, [result.unmanaged_items for result in results])
     context.report.fields(connection, {"unmanaged": {"total": total, "items": items}})
     message = (
-        f"{total} privileges are held that nobody declares; status.unmanaged lists the first."
+        f"{'1 privilege is' if total == 1 else f'{total} privileges are'} held that nobody declares; "
+        "status.unmanaged lists the first."
         if total
         else ""
     )

@@ -1,17 +1,22 @@
 """A UserMapping without a connection holds for all of its namespace, whose passes end in any order; it has one status."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from lakebase_operator.api import LakebaseConnection, UserMapping
+from lakebase_operator.api import LakebaseConnection, PostgresRole, UserMapping
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.status import Verdict
 from lakebase_operator.engine.catalog import Catalog
 from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.reconcilers.context import Context
+from lakebase_operator.reconcilers.ending import count_pending
 from lakebase_operator.reconcilers.known_roles import Roles
+from lakebase_operator.reconcilers.memory import Memory
 from lakebase_operator.reconcilers.people import MappingResults, resolve
 from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.services import Services
+from lakebase_operator.reconcilers.timing import Pauses
 from lakebase_operator.reconcilers.view import View
 
 ONE, OTHER = ConnectionKey("team", "one"), ConnectionKey("team", "other")
@@ -50,9 +55,15 @@ def look(
 
 def written(report: Report) -> tuple[Verdict | None, Reason, list[str]]:
     """What the status is made of when its turn comes."""
-    (saying,) = report.said()
+    (saying,) = (one for one in report.said() if isinstance(one.subject, UserMapping))
     status = saying.status({})
     return saying.verdict, saying.reason, [one["connection"] for one in status["roles"]]
+
+
+def pending(report: Report, subject: LakebaseConnection) -> int:
+    """``status.pendingChanges``."""
+    (saying,) = (one for one in report.said() if one.subject is subject)
+    return int(saying.fields["pendingChanges"])
 
 
 def test_a_pass_that_writes_last_says_what_the_others_have_found_meanwhile(results: MappingResults) -> None:
@@ -65,6 +76,28 @@ def test_a_pass_that_writes_last_says_what_the_others_have_found_meanwhile(resul
 def test_until_then_it_waits_for_the_others(results: MappingResults) -> None:
     report = look(results, ONE, mapping())
     assert written(report) == (Verdict.RECONCILING, Reason.CONNECTION_NOT_READY, ["team/one"])
+
+
+def test_what_waits_for_another_connection_only_is_no_pending_change_of_this_one(
+    results: MappingResults,
+) -> None:
+    report, subject = Report(), LakebaseConnection.from_object(connection("one"))
+    view = View(ONE, subject, (), (mapping(),), (), (), ())
+    context = Context(cast(Services, None), view, Memory("one", Pauses(1, 2)), results, report=report)
+    resolve(view, Roles({}), results, report)
+    report.ready(subject, Reason.SUCCEEDED, "")
+    count_pending(context, subject)
+    assert written(report)[:2] == (Verdict.RECONCILING, Reason.CONNECTION_NOT_READY)
+    assert pending(report, subject) == 0
+    role = PostgresRole.from_object(
+        {
+            "metadata": {"name": "app", "namespace": "team", "uid": "app"},
+            "spec": {"connectionRef": {"name": "one"}},
+        }
+    )
+    report.waiting(role, Reason.CONNECTION_NOT_READY, "The database is out of reach.")
+    count_pending(context, subject)
+    assert pending(report, subject) == 1
 
 
 def test_a_verdict_that_somebody_else_has_given_stands(results: MappingResults) -> None:
