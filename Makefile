@@ -45,6 +45,7 @@ check: lint ## What needs no server: lint, types, import contracts, generated fi
 	@$(BIN)/python -m lakebase_operator.crdgen --check
 	@$(BIN)/python tools/requirements_table.py --check
 	@$(BIN)/python tools/metrics_page.py --check
+	@$(BIN)/python tools/performance_page.py --check
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check --quiet .
@@ -59,6 +60,7 @@ generate: $(VENV)/.ready ## Write CRDs, reference pages and the table of require
 	@$(BIN)/python -m lakebase_operator.crdgen
 	@$(BIN)/python tools/requirements_table.py
 	@$(BIN)/python tools/metrics_page.py
+	@$(BIN)/python tools/performance_page.py
 
 bench: setup ## Measure, as ratios within one run; writes bench/results/
 	@$(BIN)/python -m bench

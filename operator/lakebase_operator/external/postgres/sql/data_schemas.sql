@@ -1,12 +1,16 @@
 -- Schemas in which the current role can read something, or holds something otherwise than through PUBLIC, and what it can read
 -- there. Those of the system and %(leave_out)s are left out, and what belongs to extensions. A partition is reached through its
 -- parent. A unique key is one that tells all rows apart, as in exposed.sql.
+-- "|| '{}'" unpacks a long ACL, lest aclexplode do so again for each of its entries.
 WITH relation AS (
     SELECT c.relnamespace,
            c.relname,
            has_schema_privilege(n.oid, 'USAGE')
                AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT')) AS readable,
-           EXISTS (SELECT FROM aclexplode(c.relacl) AS a WHERE a.grantee <> 0 AND pg_has_role(a.grantee, 'USAGE')) AS held,
+           c.relacl IS NOT NULL AND EXISTS (
+               SELECT FROM aclexplode(c.relacl || '{}'::aclitem[]) AS a
+                WHERE a.grantee <> 0 AND pg_has_role(a.grantee, 'USAGE')
+           ) AS held,
            c.relkind IN ('r', 'p') AND NOT EXISTS (
                SELECT FROM pg_index AS i
                 WHERE i.indrelid = c.oid
@@ -42,7 +46,7 @@ SELECT n.nspname::text AS name,
 HAVING bool_or(r.readable)
     OR bool_or(r.held)
     OR EXISTS (
-        SELECT FROM aclexplode((SELECT s.nspacl FROM pg_namespace AS s WHERE s.oid = n.oid)) AS a
+        SELECT FROM aclexplode((SELECT s.nspacl || '{}'::aclitem[] FROM pg_namespace AS s WHERE s.oid = n.oid AND s.nspacl IS NOT NULL)) AS a
          WHERE a.grantee <> 0 AND a.privilege_type = 'USAGE' AND pg_has_role(a.grantee, 'USAGE')
     )
  ORDER BY n.nspname

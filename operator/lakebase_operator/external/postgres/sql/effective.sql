@@ -30,14 +30,15 @@ way AS MATERIALIZED (
     SELECT DISTINCT ON (role, via) role, via, path, inherited FROM with_owner
     ORDER BY role, via, inherited DESC, cardinality(path), path
 ),
+-- "|| '{}'" unpacks a long ACL, lest aclexplode do so again for each of its entries.
 place AS MATERIALIZED (
-    SELECT oid, nspname::text AS name, COALESCE(nspacl, acldefault('n', nspowner)) AS acl FROM pg_namespace
+    SELECT oid, nspname::text AS name, COALESCE(nspacl, acldefault('n', nspowner)) || '{}'::aclitem[] AS acl FROM pg_namespace
     WHERE nspname !~ '@SYSTEM_SCHEMA@'
       AND (%(schemas)s::text[] IS NULL OR nspname = ANY (%(schemas)s::text[]))
 ),
 relation AS MATERIALIZED (
     SELECT c.oid, p.oid AS place, format('%%I.%%I', p.name, c.relname) AS name, c.relkind AS kind, c.relowner AS owner,
-           COALESCE(c.relacl, acldefault('r', c.relowner)) AS acl,
+           COALESCE(c.relacl, acldefault('r', c.relowner)) || '{}'::aclitem[] AS acl,
            COALESCE('security_invoker=true' = ANY (c.reloptions) OR 'security_invoker=on' = ANY (c.reloptions), false) AS invoker
     FROM pg_class c JOIN place p ON p.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ),
@@ -73,7 +74,7 @@ held AS MATERIALIZED (
                 ELSE 'Granted' END,
            CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE array_to_string(w.path[2:], ' -> ') END
     FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped
-    CROSS JOIN LATERAL aclexplode(a.attacl) AS x
+    CROSS JOIN LATERAL aclexplode(a.attacl || '{}'::aclitem[]) AS x
     JOIN way w ON w.via = x.grantee OR (x.grantee = 0 AND w.via = w.role)
     UNION ALL
     SELECT d.role, r.oid, d.privilege, CASE WHEN d.inherited THEN 'Predefined' ELSE 'SetRole' END,
@@ -114,7 +115,7 @@ UNION
 SELECT q.name, format('%%I.%%I(%%s)', p.name, f.proname, pg_get_function_identity_arguments(f.oid)), 'EXECUTE',
        'SecurityDefinerFunction', pg_get_userbyid(f.proowner)::text, true, u.place IS NOT NULL
 FROM pg_proc f JOIN place p ON p.oid = f.pronamespace
-CROSS JOIN LATERAL aclexplode(COALESCE(f.proacl, acldefault('f', f.proowner))) AS x
+CROSS JOIN LATERAL aclexplode(COALESCE(f.proacl, acldefault('f', f.proowner)) || '{}'::aclitem[]) AS x
 JOIN way w ON w.via = x.grantee OR (x.grantee = 0 AND w.via = w.role)
 JOIN role q ON q.oid = w.role
 LEFT JOIN usable u ON u.role = w.role AND u.place = p.oid
