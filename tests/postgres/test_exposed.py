@@ -439,6 +439,29 @@ async def test_a_missing_table_is_told_and_the_role_waits_for_it(world: World) -
     assert (await world.sync(role)).said(role) == (READY, Reason.SUCCEEDED)
 
 
+@pytest.mark.requirement("R-23")
+async def test_a_table_that_is_made_later_is_shown_with_its_columns_for_as_long_as_it_is_there(
+    world: World,
+) -> None:
+    await world.run(SCHEMA, "CREATE TABLE sales.orders (id int PRIMARY KEY)")
+    role = shown(world, "app", {"schema": "sales", "matching": ["*"]})
+    grant = access_grant("readers", [role.role_name], [tables("sales")], database=world.database)
+
+    async def described() -> dict[str, list[tuple[str, str]]]:
+        assert (await world.sync(role, grant)).said(role) == (READY, Reason.SUCCEEDED)
+        return {
+            table["name"]: [(column["name"], column["type"]) for column in table["columns"]]
+            for table in world.config_maps.read(role)["tables"]
+        }
+
+    before = await described()
+    assert before == {"orders": [("id", "integer")]}
+    await world.run("CREATE TABLE sales.stock (item text PRIMARY KEY, amount bigint)")
+    assert await described() == {**before, "stock": [("item", "text"), ("amount", "bigint")]}
+    await world.run("DROP TABLE sales.stock")
+    assert await described() == before
+
+
 @pytest.mark.requirement("R-132")
 async def test_a_table_without_a_unique_key_is_listed_and_the_role_is_ready(world: World) -> None:
     await world.run(
