@@ -470,6 +470,26 @@ async def test_an_operator_that_loses_its_lease_ends_at_once(there: Cluster, kub
         await robbed()
 
 
+async def test_the_lease_is_renewed_while_all_connections_for_the_work_are_busy(
+    there: Cluster, kubeconfig: Path
+) -> None:
+    seconds = 2 * QUICK["lease_duration_seconds"]
+    watch = f"/apis/lakebase.dev/v1alpha1/namespaces/{there.namespace}/lakebaseconnections"
+
+    async def occupies_them_all(services: Services, _: ConnectionKey) -> None:
+        query = {"watch": "1", "timeoutSeconds": str(seconds)}
+        request = services.kube._client.request
+        asked = (request("GET", watch, query=query, operation="wait") for _ in range(50))
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    await there.create(there.connection())
+    notes = Notes(act=occupies_them_all)
+    configured = settings(kubeconfig, there.namespace, **QUICK, status_writes=1, kubernetes_timeout_seconds=6)
+    async with running(configured, notes) as operator:
+        await eventually(lambda: bool(notes.ended), "the end of the pass")
+        assert operator.primed.is_set(), "it gave up because of its Lease"
+
+
 @pytest.mark.parametrize("fault", ["freeze", "refuse"])
 async def test_an_operator_that_cannot_renew_its_lease_ends_before_another_takes_over(
     there: Cluster, kubeconfig: Path, tmp_path: Path, fault: str

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 BuildReconciler = Callable[[Services], Reconciler]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+BESIDE_STATUSES = 8
+"""Connections to the API server besides those that write statuses: for lists, finalizers, Secrets, Events."""
 LISTED_OBJECTS = 100_000
 """While everything is listed, Python looks for garbage only after so many new objects: there is hardly any, and by default it
 would look through all that is there with every third page."""
@@ -112,15 +114,14 @@ class Operator:
         settings = self.settings
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(
-                await KubeClient.connect(
-                    settings.kubeconfig,
-                    request_timeout=settings.kubernetes_timeout_seconds,
-                    on_request=lambda *told: self.metrics.request("kubernetes", *told),
-                )
+                await self._connect(connections=settings.status_writes + BESIDE_STATUSES)
             )
             await stack.enter_async_context(self.probes)
             if settings.leader_election:
-                self._leadership = self._strive(client)
+                # A connection of its own: the Lease is renewed in time, however much there is to write.
+                self._leadership = self._strive(
+                    await stack.enter_async_context(await self._connect(connections=2))
+                )
                 stack.push_async_callback(self._leadership.release)
                 if not await _unless(stop, self._leadership.acquire()):
                     return
@@ -215,6 +216,14 @@ class Operator:
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
         for task in done:
             task.result()
+
+    async def _connect(self, *, connections: int) -> KubeClient:
+        return await KubeClient.connect(
+            self.settings.kubeconfig,
+            request_timeout=self.settings.kubernetes_timeout_seconds,
+            connections=connections,
+            on_request=lambda *told: self.metrics.request("kubernetes", *told),
+        )
 
     def _strive(self, client: KubeClient) -> Leadership:
         settings = self.settings

@@ -20,6 +20,9 @@ from lakebase_operator.external.kube.errors import KubeError, from_answer
 RELOAD_SECONDS = 60.0
 """How long a token that was read from a file is used before the file is looked at again."""
 
+CONNECTIONS = 40
+"""To the API server, unless told otherwise."""
+
 USER_AGENT = f"lakebase-operator/{__version__}"
 """What is before the slash is the field manager of what we write."""
 
@@ -56,8 +59,14 @@ class KubeClient:
     """
 
     def __init__(
-        self, configuration: Configuration, *, request_timeout: float, on_request: OnRequest | None = None
+        self,
+        configuration: Configuration,
+        *,
+        request_timeout: float = 15.0,
+        connections: int = CONNECTIONS,
+        on_request: OnRequest | None = None,
     ) -> None:
+        configuration.connection_pool_maxsize = connections
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
         self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=min(request_timeout, 5.0))
@@ -69,6 +78,7 @@ class KubeClient:
         kubeconfig: str | None = None,
         *,
         request_timeout: float = 15.0,
+        connections: int = CONNECTIONS,
         on_request: OnRequest | None = None,
     ) -> Self:
         """Use the pod's ServiceAccount, or else a kubeconfig.
@@ -77,8 +87,8 @@ class KubeClient:
         ----------
         kubeconfig
             A file to use instead of the pod's ServiceAccount; several, separated as in ``KUBECONFIG``, are merged.
-        request_timeout
-            Seconds for a whole request.
+        request_timeout, connections, on_request
+            As of the class.
 
         Raises
         ------
@@ -98,7 +108,9 @@ class KubeClient:
                 0,
                 f"no way to the Kubernetes API: {error}. Run in a pod with a ServiceAccount, or set KUBECONFIG.",
             ) from error
-        return cls(configuration, request_timeout=request_timeout, on_request=on_request)
+        return cls(
+            configuration, request_timeout=request_timeout, connections=connections, on_request=on_request
+        )
 
     async def __aenter__(self) -> Self:
         return self
