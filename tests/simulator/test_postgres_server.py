@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from lakebase_sandbox.postgres import PostgresError, PostgresServer
+from lakebase_sandbox.postgres import PostgresError, PostgresServer, directories
 from tests.simulator.support import value
 
 
@@ -118,3 +118,20 @@ async def test_a_server_whose_starter_was_killed_is_stopped_by_the_next(tmp_path
             assert is_over(left)
             assert abandoned.parent not in set(next_one.data_directory.parents[1].iterdir())
         assert alive.running
+
+
+def test_a_directory_that_goes_while_abandoned_ones_are_looked_for_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "_scratch_roots", lambda: [tmp_path])
+    abandoned = tmp_path / "server-abandoned"
+    abandoned.mkdir()
+    alive = directories.ServerDirectory()
+    assert not abandoned.exists()
+    (tmp_path / "server-gone").symlink_to(tmp_path / "was removed after it was listed")
+    another = directories.ServerDirectory()
+    assert alive.path.is_dir()
+    assert another.path.is_dir()
+    for one in (alive, another):
+        one.remove()
+        assert not one.path.exists()

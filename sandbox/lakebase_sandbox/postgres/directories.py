@@ -103,7 +103,7 @@ def _remove_abandoned(root: Path) -> None:
             with _locked(directory / "lock", wait=False):
                 stop_server(directory / "data")
                 shutil.rmtree(directory, ignore_errors=True)
-        except BlockingIOError:  # its maker is alive
+        except (BlockingIOError, FileNotFoundError):  # its maker is alive, or has just removed it
             continue
 
 

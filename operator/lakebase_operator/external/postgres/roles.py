@@ -62,18 +62,20 @@ async def read_roles(connection: Connection) -> tuple[RoleState, ...]:
 
 def _role(
     oid: int, name: str, superuser: bool, login: bool, create_db: bool, create_role: bool, bypass_rls: bool, inherit: bool,
-    connection_limit: int, valid_until: str | None, settings: Sequence[str], identity: str | None, comment: str | None,
-    database_settings: Mapping[str, Sequence[str]], alterable: bool, inherits: bool, can_set: bool, admin: bool, is_operator: bool,
+    connection_limit: int, valid_until: str | None, settings: Sequence[str] | None, identity: str | None, comment: str | None,
+    database_settings: Mapping[str, Sequence[str]] | None, alterable: bool, inherits: bool, can_set: bool, admin: bool, is_operator: bool,
 ) -> RoleState:  # fmt: skip
     """A row of ``roles.sql``; there may be thousands."""
+    by_database = {int(database): _settings(items) for database, items in (database_settings or {}).items()}
     return RoleState(
         oid, name, superuser, login, create_db, create_role, bypass_rls, inherit, connection_limit, valid_until,
-        _settings(settings) if settings else NOTHING, identity, Actor(oid, name, inherits, can_set, admin, is_operator), comment,
-        {int(oid): _settings(items) for oid, items in database_settings.items()} if database_settings else NOTHING, alterable,
+        _settings(settings) if settings else _NOTHING, identity, Actor(oid, name, inherits, can_set, admin, is_operator), comment,
+        by_database or _NOTHING, alterable,
     )  # fmt: skip
 
 
-NOTHING: Mapping[Any, Any] = MappingProxyType({})
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+"""Most roles have no settings, and share it."""
 
 
 def _settings(items: Iterable[str]) -> dict[str, str]:
