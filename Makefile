@@ -62,8 +62,9 @@ generate: $(VENV)/.ready ## Write CRDs, reference pages and the table of require
 	@$(BIN)/python tools/metrics_page.py
 	@$(BIN)/python tools/performance_page.py
 
-bench: setup ## Measure, as ratios within one run; writes bench/results/
+bench: setup ## Measure, as ratios within one run; writes bench/results/ and docs/performance.md
 	@$(BIN)/python -m bench
+	@$(BIN)/python tools/performance_page.py
 
 lock: $(VENV)/.ready ## Pin all dependencies with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra sandbox --extra dev pyproject.toml -o requirements/dev.txt
