@@ -6,9 +6,10 @@ import pytest
 from lakebase_operator.api import Reason
 from lakebase_operator.api.lakebase_connection import DriftAction
 from lakebase_operator.api.objects import Privilege
-from lakebase_operator.domain.desired import Declared, as_json, desired_in, selectors_of
+from lakebase_operator.domain.desired import Declared, as_json, desired_in
 from lakebase_operator.domain.plan import Plan, plan
 from lakebase_operator.domain.privileges import ObjectClass
+from lakebase_operator.domain.selectors import selectors_of
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.external.postgres.grants import compare, create_ledger, exclusive, execute
 from lakebase_operator.reconcilers.roles import Roles

@@ -9,8 +9,9 @@ from lakebase_operator.api import AccessGrant
 from lakebase_operator.api.access_grant import SubjectKind
 from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.desired import PUBLIC, Declared, Selector, Subjects, is_active, selectors_of
+from lakebase_operator.domain.desired import PUBLIC, Declared, Subjects, is_active
 from lakebase_operator.domain.people import People, Resolution
+from lakebase_operator.domain.selectors import Selector, selectors_of
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.view import is_deleting
 
