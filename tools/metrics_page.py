@@ -1,7 +1,8 @@
 """Writes docs/reference/metrics.md from the metrics themselves. ``--check`` writes nothing and fails if it is not up to date."""
 
 import sys
-from pathlib import Path
+
+from generated import ROOT, write_or_compare
 
 from lakebase_operator.engine.catalog import Catalog
 from lakebase_operator.engine.clock import SystemClock
@@ -9,19 +10,12 @@ from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.queue import WorkQueue
 from lakebase_operator.runtime.metrics import PREFIX, Metrics
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "metrics.md"
+PAGE = ROOT / "docs" / "reference" / "metrics.md"
 
 
 def main() -> int:
     """Write the page, or compare it."""
-    page = _page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(page)
-        return 0
-    if not PAGE.exists() or PAGE.read_text() != page:
-        print("docs/reference/metrics.md is not up to date: run `make generate`", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_compare(PAGE, _page())
 
 
 def _page() -> str:

@@ -7,10 +7,10 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from generated import ROOT, write_or_compare
+
 RESULTS = ROOT / "bench" / "results" / "latest.json"
 PAGE = ROOT / "docs" / "performance.md"
 _MARKED = re.compile(r"<!-- (?P<name>\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -23,17 +23,11 @@ def main() -> int:
     tables = {"passes": _passes(results["passes"]["workloads"])} | {
         name: _scale(scale[name]) for name in ("grants", "fleet")
     }
-    page = PAGE.read_text()
     written = _MARKED.sub(
-        lambda found: "\n".join((f"<!-- {found['name']} -->", *tables[found["name"]], "<!-- end -->")), page
+        lambda found: "\n".join((f"<!-- {found['name']} -->", *tables[found["name"]], "<!-- end -->")),
+        PAGE.read_text(),
     )
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(written)
-        return 0
-    if written != page:
-        print("docs/performance.md is not up to date: run `make generate`", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_compare(PAGE, written)
 
 
 def _passes(workloads: Mapping[str, Any]) -> list[str]:

@@ -9,12 +9,11 @@ import io
 import re
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 import yaml
+from generated import ROOT, write_or_compare
 
-ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "docs" / "requirements.yaml"
 TABLE = ROOT / "docs" / "requirements.md"
 
@@ -51,14 +50,7 @@ def main() -> int:
             f"Tests name requirements that {TEXTS.name} does not have: {', '.join(unknown)}", file=sys.stderr
         )
         return 1
-    table = _table(texts, collected.shown)
-    if "--check" not in sys.argv[1:]:
-        TABLE.write_text(table)
-        return 0
-    if not TABLE.exists() or TABLE.read_text() != table:
-        print("docs/requirements.md is not up to date: run `make generate`", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_compare(TABLE, _table(texts, collected.shown))
 
 
 def _table(texts: dict[str, str], shown: dict[str, set[str]]) -> str:

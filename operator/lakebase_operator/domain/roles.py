@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import sql
 
@@ -31,6 +31,10 @@ IDENTITY_NAMES = {
 """Kinds of identity as ``databricks_create_role`` spells them."""
 
 
+NO_SETTINGS: Mapping[Any, Any] = MappingProxyType({})
+"""Of most roles, which share it."""
+
+
 class RoleState(NamedTuple):
     """A role as it is. A tuple, since every pass reads all roles of the server."""
 
@@ -50,7 +54,7 @@ class RoleState(NamedTuple):
     actor: Actor
     """What the operator may do with it."""
     comment: str | None = None
-    database_settings: Mapping[int, Mapping[str, str]] = MappingProxyType({})
+    database_settings: Mapping[int, Mapping[str, str]] = NO_SETTINGS
     """Settings in single databases, by OID of the database."""
     alterable: bool = False
     """The operator may ALTER it: it has ADMIN option in any way. To grant it, it must be ``actor.admin``."""

@@ -25,7 +25,8 @@ def declare(grant: AccessGrant, people: People, roles: Roles, major_version: int
         It cannot be declared; the message is for its author.
     """
     subjects = _subjects(grant, people, roles)
-    return _declared(grant, subjects, selectors_of(grant, major_version), _grantees(subjects), now)
+    selectors = selectors_of(grant, major_version)
+    return Declared(grant, subjects, selectors, _grantees(subjects), _is_active(grant, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Declarations:
                 self._shared.setdefault(selectors, selectors),
                 self._shared.setdefault(grantees, grantees),
             )
-        return _declared(grant, known.subjects, known.selectors, known.grantees, now)
+        return Declared(grant, known.subjects, known.selectors, known.grantees, _is_active(grant, now))
 
     def begin(self, people: People, roles: Roles, major_version: int) -> None:
         """Forget everything if subjects may mean something else than in the last pass."""
@@ -86,15 +87,8 @@ class Declarations:
         self._shared = {key: part for key, part in self._shared.items() if id(part) in used}
 
 
-def _declared(
-    grant: AccessGrant,
-    subjects: Subjects,
-    selectors: tuple[Selector, ...],
-    grantees: frozenset[str],
-    now: datetime,
-) -> Declared:
-    active = is_active(grant.spec, now) and not is_deleting(grant)
-    return Declared(grant, subjects, selectors, grantees, active)
+def _is_active(grant: AccessGrant, now: datetime) -> bool:
+    return is_active(grant.spec, now) and not is_deleting(grant)
 
 
 def _grantees(subjects: Subjects) -> frozenset[str]:

@@ -3,14 +3,12 @@ forwards it to its control plane at commit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
 
 from psycopg.rows import tuple_row
 
 from lakebase_operator.domain.memberships import Edge
 from lakebase_operator.domain.plan import Actor
-from lakebase_operator.domain.roles import RoleState
+from lakebase_operator.domain.roles import NO_SETTINGS, RoleState
 from lakebase_operator.external.postgres.ledger import read_version
 from lakebase_operator.external.postgres.queries import query
 from lakebase_operator.external.postgres.session import Connection
@@ -69,13 +67,9 @@ def _role(
     by_database = {int(database): _settings(items) for database, items in (database_settings or {}).items()}
     return RoleState(
         oid, name, superuser, login, create_db, create_role, bypass_rls, inherit, connection_limit, valid_until,
-        _settings(settings) if settings else _NOTHING, identity, Actor(oid, name, inherits, can_set, admin, is_operator), comment,
-        by_database or _NOTHING, alterable,
+        _settings(settings) if settings else NO_SETTINGS, identity, Actor(oid, name, inherits, can_set, admin, is_operator), comment,
+        by_database or NO_SETTINGS, alterable,
     )  # fmt: skip
-
-
-_NOTHING: Mapping[Any, Any] = MappingProxyType({})
-"""Most roles have no settings, and share it."""
 
 
 def _settings(items: Iterable[str]) -> dict[str, str]:

@@ -46,7 +46,8 @@ SELECT n.nspname::text AS name,
 HAVING bool_or(r.readable)
     OR bool_or(r.held)
     OR EXISTS (
-        SELECT FROM aclexplode((SELECT s.nspacl || '{}'::aclitem[] FROM pg_namespace AS s WHERE s.oid = n.oid AND s.nspacl IS NOT NULL)) AS a
+        SELECT FROM aclexplode((SELECT s.nspacl || '{}'::aclitem[] FROM pg_namespace AS s
+                                 WHERE s.oid = n.oid AND s.nspacl IS NOT NULL)) AS a
          WHERE a.grantee <> 0 AND a.privilege_type = 'USAGE' AND pg_has_role(a.grantee, 'USAGE')
     )
  ORDER BY n.nspname
