@@ -202,15 +202,21 @@ def _tell_drift(
         connection,
         {"drift": {"since": previous.get("since") or _rfc3339(now), "total": drifted, "items": items}},
     )
-    first = items[0] if items else None
-    example = f', such as {first["privilege"]} on {first["object"]} for "{first["role"]}"' if first else ""
-    changed = "1 privilege had" if drifted == 1 else f"{drifted} privileges had"
-    message = f"{changed} been changed by hand{example}" + (
-        "; all is as declared again." if repaired else "; drift.action is Report."
-    )
+    message = _changed_by_hand(drifted, items, repaired=repaired)
     context.report.fact(connection, condition("Drifted", not repaired, reason, message))
     if repaired or previous.get("total") != drifted:
         context.report.event(connection, ObjectEvent("Warning", reason, message, action="Compare"))
+
+
+def _changed_by_hand(drifted: int, items: Sequence[Mapping[str, Any]], *, repaired: bool) -> str:
+    what, such, were = f"{drifted} privileges", ", such as", "they were"
+    if drifted == 1:
+        what, such, were = "1 privilege", ":", "it was"
+    example = "".join(
+        f'{such} {one["privilege"]} on {one["object"]} for "{one["role"]}"' for one in items[:1]
+    )
+    end = f"{were} put back." if repaired else "drift.action is Report."
+    return f"{what} had been changed by hand{example}; {end}"
 
 
 def _tell_unmanaged(
