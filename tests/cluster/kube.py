@@ -183,14 +183,15 @@ class Namespace:
         ]
         return sorted(about, key=lambda one: int(one["metadata"]["resourceVersion"]))
 
-    async def told(self, thing: str, reason: str) -> Body:
-        """Wait for an Event about an object (it comes after the status); gives the last one with this reason."""
+    async def told(self, thing: str, reason: str, saying: str = "") -> Body:
+        """Wait for an Event about an object (it comes after the status); gives the last one with this reason and these words."""
         end = time.monotonic() + DEADLINE
         while True:
-            found = [one for one in await self.events(thing) if one["reason"] == reason]
-            if found:
+            told = [one for one in await self.events(thing) if one["reason"] == reason]
+            if found := [one for one in told if saying in one["note"]]:
                 return found[-1]
-            assert time.monotonic() < end, f"no Event {reason} about {thing}\n{self._explain()}"
+            notes = [one["note"] for one in told]
+            assert time.monotonic() < end, f"no Event {reason} about {thing}, but {notes}\n{self._explain()}"
             await asyncio.sleep(0.03)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
