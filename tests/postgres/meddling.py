@@ -16,29 +16,35 @@ DEADLINE = 60.0
 
 @dataclass(slots=True)
 class Before:
-    """Do something once, right before the operator sends the first statement that begins with ``prefix``."""
+    """Do something once, right before the operator sends a statement that begins with ``prefix``: the first one, or that
+    after ``earlier`` others. Several may watch the same session."""
 
     world: World
     prefix: str
     action: Callable[[], Awaitable[None]]
-    done: bool = False
+    earlier: int = 0
+    seen: int = 0
+    _others: Callable[[Connection], None] | None = None
 
     def __enter__(self) -> "Before":
-        self.world.on_open = self._watch
+        self._others, self.world.on_open = self.world.on_open, self._watch
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.world.on_open = None
-        assert self.done, f"no statement began with {self.prefix}"
+        self.world.on_open = self._others
+        assert self.seen > self.earlier, f"{self.seen} statements began with {self.prefix}"
 
     def _watch(self, connection: Connection) -> None:
+        if self._others is not None:
+            self._others(connection)
         execute = connection.execute
 
         async def watched(query: Any, *args: Any, **more: Any) -> Any:
             text = query.as_string(connection) if isinstance(query, sql.Composable) else str(query)
-            if not self.done and text.startswith(self.prefix):
-                self.done = True
-                await self.action()
+            if text.startswith(self.prefix):
+                self.seen += 1
+                if self.seen == self.earlier + 1:
+                    await self.action()
             return await execute(query, *args, **more)
 
         connection.execute = watched  # type: ignore[assignment]  # stands in for it

@@ -379,6 +379,40 @@ async def test_tables_that_come_and_go_all_the_time_lead_to_no_error(world: Worl
     await assert_the_ledger_agrees(world, [role])
 
 
+async def test_what_is_tried_once_more_holds_no_lock_on_what_was_done_before(world: World) -> None:
+    """Else it might wait for a DROP that waits for what was done: before PostgreSQL 18, the one who drops would be the victim."""
+    role, other = await world.role("role"), await world.role("other")
+    await world.run(
+        "CREATE SCHEMA sales", "CREATE TABLE sales.comes (id int)", "CREATE TABLE sales.stays (id int)"
+    )
+    grant = access_grant("g", [role], [tables("sales")], database=world.database)
+    await world.sync()
+
+    async def go() -> None:
+        await world.run("DROP TABLE sales.comes", "CREATE TYPE sales.comes AS (id int)")
+
+    async def come() -> None:
+        await world.run("DROP TYPE sales.comes", "CREATE TABLE sales.comes (id int)")
+
+    async def change_the_other() -> None:
+        await world.run(
+            "SET lock_timeout = 1", "GRANT INSERT ON sales.stays TO {r}", "RESET lock_timeout", r=other
+        )
+
+    grants = "GRANT SELECT ON"  # both at once, both again, each alone; then what is left
+    with (
+        Before(world, grants, go),
+        Before(world, grants, come, earlier=3),
+        Before(world, grants, change_the_other, earlier=4),
+    ):
+        synced = await world.sync(grant)
+    assert synced.said(grant) == (READY, Reason.SUCCEEDED)
+    assert await world.acl("sales.stays", other) == {"INSERT"}  # done in the middle, without waiting
+    assert await world.acl("sales.stays", role) == {"SELECT"}
+    assert await world.acl("sales.comes", role) == {"SELECT"}
+    await assert_the_ledger_agrees(world, [role])
+
+
 async def test_a_schema_made_by_two_operators_at_once_for_the_ledger_is_made_once(world: World) -> None:
     roles = [await world.role(f"r{number}") for number in range(4)]
     await world.run(*SALES)

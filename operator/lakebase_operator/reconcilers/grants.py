@@ -1,4 +1,4 @@
-"""AccessGrants: one transaction per database makes it equal to the union of all that is declared for it."""
+"""AccessGrants: a database is made equal to the union of all that is declared for it, as a rule in one transaction."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ MAX_LOGGED_RESOURCES = 20
 LOCKING_GRANTS_SINCE = 18
 """Major version since which GRANT locks the relation, not only its row in the catalog."""
 MAX_ROUNDS = 4
-"""How often the rest of a plan is tried in one transaction, as long as each time something came of it."""
+"""How often the rest of a plan is tried in one pass, as long as each time something came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,26 @@ class Remembered:
     """Of what was tried in vain."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What came of a transaction."""
+
+    found: Comparison
+    steps: Plan
+    refused: tuple[Difference, ...]
+    executed: tuple[PrivilegeStatement, ...]
+    failures: tuple[Failure, ...]
+    last: Comparison
+    left: Plan | None
+    """What may succeed now."""
+    opened: tuple[Difference, ...]
+
+    @property
+    def in_vain(self) -> bool:
+        """What is left is just what was tried."""
+        return self.left is not None and self.left.statements == self.steps.statements
+
+
 @dataclass(slots=True)
 class GrantsStep:
     """Makes one database as declared."""
@@ -117,7 +137,9 @@ class GrantsStep:
     async def run(
         self, declared: Sequence[Declared], *, home: bool, focus: frozenset[str] | None = None
     ) -> DatabaseResult:
-        """Compare, change, read back, record: in one transaction, and only if there is something to do.
+        """Compare, change, read back and record, in one transaction, only if there is something to do.
+
+        What failed there and may succeed now is tried again in a transaction of its own.
 
         Parameters
         ----------
@@ -131,7 +153,7 @@ class GrantsStep:
         Raises
         ------
         LakebaseError
-            Nothing of the transaction remains.
+            Nothing of the transaction that failed remains.
         """
         desired = desired_in(self.database, declared, home=home, others=bool(self.others), focus=focus)
         scope = Scope(
@@ -151,67 +173,91 @@ class GrantsStep:
                 return await self._without_a_trace(declared, desired, rules, scope)
             if not self.preflight.ledger:
                 await create_ledger(self.connection)
-            async for attempt in while_others_change(first=0.1, longest=2):
-                with attempt:
-                    return await self._once(declared, desired, rules, scope)
+            return await self._look_and_change(declared, desired, rules, scope)
         except psycopg.Error as error:
             raise query_error(error, doing=f"changing privileges in {self.database}") from error
-        raise AssertionError("the loop returns or raises")
 
     def _oids(self, names: Iterable[str]) -> tuple[int, ...]:
         known = {**self.roles.oids, PUBLIC: 0}
         return tuple(sorted(known[name] for name in names if name in known))
 
-    # -- one attempt ---------------------------------------------------------------------------------------------
+    # -- one pass -------------------------------------------------------------------------------------------------
 
-    async def _once(
+    async def _look_and_change(
         self, declared: Sequence[Declared], desired: Desired, rules: list[dict[str, object]], scope: Scope
     ) -> DatabaseResult:
         about = self._about(rules, scope)
         version, known = await self._remembered(about, rules, scope)
-        first = known.comparison if known is not None else None
-        if first is None and not self._expects_work(about):
-            first = await compare(self.connection, self.owner, rules, scope)
+        seen = known.comparison if known is not None else None
+        if seen is None and not self._expects_work(about):
+            seen = await compare(self.connection, self.owner, rules, scope)
         planned: tuple[str, ...] = ()
-        if first is not None:
-            steps, refused = self._plan(first)
+        if seen is not None:
+            steps, refused = self._plan(seen)
             in_vain = known is not None and known.in_vain
             planned = self._script(steps) if not in_vain else ()
             waits = (
                 self.policy.mode is Mode.PLAN and digest(self.database, planned) not in self.policy.approved
             )
-            if waits or in_vain or not (steps or first.ledger_changes):
-                self.remembered[self.database] = known = known or Remembered(about, version, first)
+            if waits or in_vain or not (steps or seen.ledger_changes):
+                self.remembered[self.database] = known = known or Remembered(about, version, seen)
                 return self._result(
-                    declared, desired, first, first, known.failures, (), refused, steps, planned
+                    declared, desired, seen, seen, known.failures, (), refused, steps, planned
                 )
-        executed: list[PrivilegeStatement] = []
-        async with exclusive(self.connection):
-            # Again under the lock: another writer may have been at work.
-            first = last = await compare(self.connection, self.owner, rules, scope)
-            steps, refused = self._plan(first)
-            if self._script(steps) != planned:
-                steps = Plan((), (), ())  # not what was approved; the next pass shows it
-            left: Plan | None = steps
-            for _ in range(MAX_ROUNDS):
-                steps = left or steps
-                failures = await execute(self.connection, steps, self.preflight.role, executed.append)
-                if executed or first.ledger_changes:
-                    scope = replace(scope, opened=(*scope.opened, *_opened(steps.carried_out)))
-                    last = await compare(self.connection, self.owner, rules, scope, record=True)
-                left = self._left(steps, last, failures)
-                if not left or left.statements == steps.statements:
-                    break
-            log = self._log(declared, tuple(dict.fromkeys(executed)), failures, first, desired)
-            await log_changes(self.connection, self.owner, log)
-            if left:
-                version = await self._fingerprint(rules, scope)
-                last = await compare(self.connection, self.owner, rules, scope)
-        changed = not left and bool(executed or failures or first.ledger_changes)
+        rounds = [await self._round(declared, desired, rules, scope, planned)]
+        while (left := rounds[-1].left) and not rounds[-1].in_vain and len(rounds) < MAX_ROUNDS:
+            scope = replace(scope, opened=(*scope.opened, *rounds[-1].opened))
+            rounds.append(await self._round(declared, desired, rules, scope, ()))
+        first, final = rounds[0], rounds[-1]
+        executed = [statement for one in rounds for statement in one.executed]
+        last = final.last
+        if left:
+            version = await self._fingerprint(rules, scope)
+            last = await compare(self.connection, self.owner, rules, scope)
+        changed = not left and bool(executed or final.failures or first.found.ledger_changes)
         self.remembered[self.database] = Remembered(
-            about, None if changed else version, last, in_vain=bool(left), failures=failures if left else ()
+            about,
+            None if changed else version,
+            last,
+            in_vain=bool(left),
+            failures=final.failures if left else (),
         )
-        return self._result(declared, desired, first, last, failures, executed, refused, steps, ())
+        return self._result(
+            declared, desired, first.found, last, final.failures, executed, first.refused, final.steps, ()
+        )
+
+    async def _round(
+        self,
+        declared: Sequence[Declared],
+        desired: Desired,
+        rules: list[dict[str, object]],
+        scope: Scope,
+        approved: tuple[str, ...],
+    ) -> "_Round":
+        """Compare, change, read back, record and log, in one transaction.
+
+        What is left goes into another transaction and not to the end of this one: a statement that failed here may come after
+        those that it has to precede (see ``sequences_first`` of :func:`~lakebase_operator.domain.plan.plan`).
+        """
+        async for attempt in while_others_change(first=0.1, longest=2):
+            with attempt:
+                executed: list[PrivilegeStatement] = []
+                async with exclusive(self.connection):
+                    # Again under the lock: another writer may have been at work.
+                    found = last = await compare(self.connection, self.owner, rules, scope)
+                    steps, refused = self._plan(found)
+                    if self._script(steps) != approved:
+                        steps = Plan((), (), ())  # the next pass shows what there is to approve now
+                    failures = await execute(self.connection, steps, self.preflight.role, executed.append)
+                    opened = _opened(steps.carried_out)
+                    if executed or found.ledger_changes:
+                        after = replace(scope, opened=(*scope.opened, *opened))
+                        last = await compare(self.connection, self.owner, rules, after, record=True)
+                    log = self._log(declared, executed, failures, found, desired)
+                    await log_changes(self.connection, self.owner, log)
+                left = self._left(steps, last, failures)
+                return _Round(found, steps, refused, tuple(executed), failures, last, left, opened)
+        raise AssertionError("the loop returns or raises")
 
     def _left(self, steps: Plan, last: Comparison, failures: Iterable[Failure]) -> Plan | None:
         """What to try once more: one statement may have been in the way of another. None if there is nothing, or if that
@@ -259,7 +305,7 @@ class GrantsStep:
         planned = self._script(steps)
         if digest(self.database, planned) in self.policy.approved:
             await create_ledger(self.connection)
-            return await self._once(declared, desired, rules, scope)
+            return await self._look_and_change(declared, desired, rules, scope)
         return self._result(declared, desired, first, first, (), (), refused, steps, planned)
 
     def _plan(self, comparison: Comparison) -> tuple[Plan, tuple[Difference, ...]]:

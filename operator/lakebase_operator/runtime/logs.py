@@ -93,6 +93,14 @@ class _Plain(logging.Formatter):
         return self._redact(super().format(record))
 
 
+_QUIET = {
+    # Their INFO is about their own machinery.
+    **dict.fromkeys(("kopf", "aiohttp", "asyncio", "databricks", "kubernetes"), logging.WARNING),
+    # Its warnings are of errors in the wake of another one, which is told.
+    "psycopg": logging.ERROR,
+}
+
+
 def configure(form: LogFormat, level: LogLevel, redactor: Redactor, stream: TextIO | None = None) -> None:
     """Send all logs to ``stream`` (default: standard error).
 
@@ -105,7 +113,5 @@ def configure(form: LogFormat, level: LogLevel, redactor: Redactor, stream: Text
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.value)
-    # Their INFO is about their own machinery.
-    quiet = level is not LogLevel.DEBUG
-    for name in ("kopf", "aiohttp", "asyncio", "databricks", "kubernetes", "psycopg"):
-        logging.getLogger(name).setLevel(logging.WARNING if quiet else logging.INFO)
+    for name, quiet in _QUIET.items():
+        logging.getLogger(name).setLevel(logging.INFO if level is LogLevel.DEBUG else quiet)

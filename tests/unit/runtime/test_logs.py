@@ -121,3 +121,16 @@ def test_plain_lines_carry_them_too_and_auto_is_json_without_a_terminal(redactor
     extra = {"connection": "team/marketing"}
     assert logged(LogFormat.PLAIN, redactor, "so", extra=extra).endswith("ERROR   so [team/marketing]\n")
     assert json.loads(logged(LogFormat.AUTO, redactor, "so"))["message"] == "so"
+
+
+@pytest.mark.usefixtures("_keep_logging")
+@pytest.mark.parametrize(("level", "shown"), [(LogLevel.INFO, False), (LogLevel.DEBUG, True)])
+def test_what_psycopg_says_in_the_wake_of_an_error_is_shown_to_those_who_debug(
+    level: LogLevel, shown: bool, redactor: Redactor
+) -> None:
+    stream = io.StringIO()
+    configure(LogFormat.JSON, level, redactor, stream)
+    logging.getLogger("psycopg").warning("error ignored terminating %r", "a pipeline")
+    assert ("a pipeline" in stream.getvalue()) is shown
+    logging.getLogger("psycopg").error("broken")
+    assert "broken" in stream.getvalue()
