@@ -142,7 +142,7 @@ def _status_patches(many: Many, space: str) -> Iterator[tuple[str, str, object, 
                 "type": kind,
                 "status": "True",
                 "reason": "Succeeded",
-                "message": "1 privileges on 1 objects are held, as read back from the database.",
+                "message": "Held, as read back from the database: 1 privilege on 1 object.",
                 "observedGeneration": 1,
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }

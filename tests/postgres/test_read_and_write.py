@@ -46,6 +46,7 @@ async def test_read_gives_select_and_nothing_else(any_world: World) -> None:
     assert not await world.allowed(reader, "SELECT * FROM sales.orders")
     synced = await world.sync(grant)
     assert synced.said(grant) == (READY, Reason.SUCCEEDED)
+    assert synced.of(grant).message == "Held, as read back from the database: 1 privilege on 1 object."
     assert await world.acl("sales.orders", reader) == {"SELECT"}
     assert await world.allowed(reader, "SELECT * FROM sales.orders")
     for statement in (

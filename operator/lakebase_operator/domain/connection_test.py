@@ -22,6 +22,7 @@ from lakebase_operator.domain.near_names import did_you_mean
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.statements import ObjectName, PrivilegeStatement, Verb
 from lakebase_operator.domain.status import Condition, condition
+from lakebase_operator.domain.wording import counted
 
 CONDITION = "ConnectionTested"
 MAX_MESSAGE = 2048
@@ -444,7 +445,8 @@ def exposed_tables(found: Exposed, schemas: Sequence[str], role: str) -> Finding
             step, Reason.NO_READABLE_TABLES, f'"{role}" can read none of the exposed tables: {names}.', lacks
         )
     keyless = [str(one) for one in found.tables if one.without_key]
-    return _with_keys(keyless, f'"{role}" can read all {len(found.tables)} exposed tables.')
+    exposed = counted(len(found.tables), "exposed table", "exposed tables")
+    return _with_keys(keyless, f'"{role}" can read all that it should: {exposed}.')
 
 
 def _lacks(tables: Sequence[ExposedTable], role: str) -> list[Missing]:

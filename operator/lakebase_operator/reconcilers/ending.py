@@ -11,6 +11,7 @@ from lakebase_operator.domain.desired import next_change
 from lakebase_operator.domain.errors import InvalidError, LakebaseError
 from lakebase_operator.domain.instance import Instance, InstanceState
 from lakebase_operator.domain.status import Verdict, condition
+from lakebase_operator.domain.wording import counted
 from lakebase_operator.engine.catalog import key_of
 from lakebase_operator.engine.clock import Clock
 from lakebase_operator.engine.runner import Outcome
@@ -209,14 +210,12 @@ def _tell_drift(
 
 
 def _changed_by_hand(drifted: int, items: Sequence[Mapping[str, Any]], *, repaired: bool) -> str:
-    what, such, were = f"{drifted} privileges", ", such as", "they were"
-    if drifted == 1:
-        what, such, were = "1 privilege", ":", "it was"
+    such, were = (":", "it was") if drifted == 1 else (", such as", "they were")
     example = "".join(
         f'{such} {one["privilege"]} on {one["object"]} for "{one["role"]}"' for one in items[:1]
     )
     end = f"{were} put back." if repaired else "drift.action is Report."
-    return f"{what} had been changed by hand{example}; {end}"
+    return f"{counted(drifted, 'privilege', 'privileges')} had been changed by hand{example}; {end}"
 
 
 def _tell_unmanaged(
@@ -231,7 +230,7 @@ def _tell_unmanaged(
     items = _deviations(results, [result.unmanaged_items for result in results])
     context.report.fields(connection, {"unmanaged": {"total": total, "items": items}})
     message = (
-        f"{'1 privilege is' if total == 1 else f'{total} privileges are'} held that nobody declares; "
+        f"{counted(total, 'privilege is', 'privileges are')} held that nobody declares; "
         "status.unmanaged lists the first."
         if total
         else ""
@@ -289,7 +288,7 @@ def _tell_failures(
 def _tell_synced(context: Context, connection: LakebaseConnection, results: Sequence[DatabaseResult]) -> None:
     if unrevocable := sum(len(result.unrevocable) for result in results):
         message = (
-            f"{unrevocable} privileges that are no longer declared could not be revoked; "
+            f"{counted(unrevocable, 'privilege', 'privileges')} could not be revoked, though no longer declared; "
             "their AccessGrants say why."
         )
         context.report.fact(connection, condition("Synced", False, Reason.UNREVOCABLE, message))

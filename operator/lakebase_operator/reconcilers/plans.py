@@ -10,6 +10,7 @@ from lakebase_operator.api import LakebaseConnection, PostgresRole, UserMapping
 from lakebase_operator.api.base import ANNOTATION_APPROVE, MAX_STATUS_ISSUES
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.status import condition
+from lakebase_operator.domain.wording import counted
 from lakebase_operator.engine.catalog import kind_of
 from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.grants import digest
@@ -67,7 +68,7 @@ class ConnectionPlan:
 
     def text(self) -> str:
         """As a script for psql; each database has its own part."""
-        lines = [f"-- {len(self.statements)} statements, digest {self.digest}"]
+        lines = [f"-- {counted(len(self.statements), 'statement', 'statements')}, digest {self.digest}"]
         for part in self.parts:
             if part.statements:
                 lines.append(f"-- {part.name}")
@@ -133,7 +134,8 @@ async def show(
         },
     )
     message = (
-        f"{len(statements)} statements wait for approval: ConfigMap {name} has them. To carry out just these: "
+        f"{counted(len(statements), 'statement waits', 'statements wait')} for approval, to be seen in ConfigMap {name}. "
+        "To carry out just that: "
         f"kubectl annotate --overwrite lbc {meta.name} {ANNOTATION_APPROVE}={plan.digest}"
     )
     report.fact(connection, condition("Synced", False, Reason.PLANNED, message))

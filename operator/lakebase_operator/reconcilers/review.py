@@ -31,6 +31,7 @@ from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.passwords import login_names
 from lakebase_operator.domain.people import People
 from lakebase_operator.domain.status import condition
+from lakebase_operator.domain.wording import counted
 from lakebase_operator.engine.catalog import kind_of
 from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.external.postgres.access_review import (
@@ -266,7 +267,9 @@ class ReviewStep:
         """The condition, and an Event where something is wider that was not before."""
         sightings, findings = self.context.memory.sightings, reviewed.findings
         before, sightings.wider = sightings.wider, frozenset(one.key for one in findings)
-        unused = f" {len(reviewed.unused)} roles are not used." if reviewed.unused else ""
+        unused = (
+            f" {counted(len(reviewed.unused), 'role is', 'roles are')} not used." if reviewed.unused else ""
+        )
         if not findings:
             self._fact(True, Reason.REVIEWED, f"No role has more than is declared.{unused}")
             return
@@ -274,7 +277,8 @@ class ReviewStep:
         self._fact(
             True,
             Reason.WIDER_THAN_DECLARED,
-            f"{len(findings)} things are held beside what is declared, such as: {first}. ConfigMap {name} has them all.{unused}",
+            f"Held beside what is declared: {counted(len(findings), 'thing', 'things')}, such as {first}. "
+            f"ConfigMap {name} has all.{unused}",
         )
         new = [one for one in findings if before is not None and one.key not in before]
         # After a restart only the number is known.

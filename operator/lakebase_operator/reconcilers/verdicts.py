@@ -8,6 +8,7 @@ from lakebase_operator.domain.desired import Declared
 from lakebase_operator.domain.people import unmapped
 from lakebase_operator.domain.privileges import DEFAULT_CLASSES, class_supported, supported
 from lakebase_operator.domain.status import condition
+from lakebase_operator.domain.wording import counted
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.tally import Tally
 
@@ -44,17 +45,9 @@ def conclude(item: Declared, tally: Tally, now: datetime, report: Report) -> Non
     elif tally.objects == 0:
         report.ready(grant, Reason.NO_OBJECTS, "Nothing in the database matches spec.objects now.")
     elif item.absent:
-        report.ready(
-            grant,
-            Reason.SUCCEEDED,
-            f"{tally.wanted} privileges on {tally.objects} objects are not held, as read back from the database.",
-        )
+        report.ready(grant, Reason.SUCCEEDED, f"Not held, as read back from the database: {_extent(tally)}.")
     else:
-        report.ready(
-            grant,
-            Reason.SUCCEEDED,
-            f"{tally.wanted} privileges on {tally.objects} objects are held, as read back from the database.",
-        )
+        report.ready(grant, Reason.SUCCEEDED, f"Held, as read back from the database: {_extent(tally)}.")
     report.fact(
         grant,
         condition(
@@ -64,6 +57,11 @@ def conclude(item: Declared, tally: Tally, now: datetime, report: Report) -> Non
             f"Without a role: {', '.join(nobody[:50])}." if nobody else "",
         ),
     )
+
+
+def _extent(tally: Tally) -> str:
+    privileges = counted(tally.wanted, "privilege", "privileges")
+    return f"{privileges} on {counted(tally.objects, 'object', 'objects')}"
 
 
 def _conclude_inactive(grant: AccessGrant, tally: Tally, now: datetime, report: Report) -> None:
