@@ -6,7 +6,7 @@ import pytest
 
 from lakebase_operator.api import AccessGrant, Reason
 from tests.postgres.objects import PUBLIC, access_grant, tables
-from tests.postgres.world import READY, WAITING, World
+from tests.postgres.world import READY, STALLED, WAITING, World
 
 ORDERS = ("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id serial, note text, secret text)")
 COLUMNS = """
@@ -274,4 +274,27 @@ async def test_a_table_that_is_made_again_gets_its_columns_back(plain_world: Wor
     )
     await world.sync(grant)
     assert await on_columns(world, role) == {("note", "SELECT")}
+    assert not (await world.sync(grant)).writes
+
+
+async def test_columns_are_given_where_only_their_grant_option_cannot_be(plain_world: World) -> None:
+    """A grant option on the table is enough to grant its columns, and not to pass on the grant option."""
+    world = plain_world
+    role, owner = await world.role("role"), await world.role("owner")
+    await world.run(
+        *ORDERS,
+        "GRANT USAGE ON SCHEMA sales TO PUBLIC",
+        "ALTER TABLE sales.orders OWNER TO {o}",
+        "SET ROLE {o}",
+        "GRANT SELECT ON sales.orders TO {op} WITH GRANT OPTION",
+        "RESET ROLE",
+        o=owner, op=world.operator,
+    )  # fmt: skip
+    grant = part(world, role, ["note"], "SELECT", grantOption=True)
+    synced = await world.sync(grant)
+    assert await on_columns(world, role) == {("note", "SELECT")}
+    assert await world.allowed(role, "SELECT note FROM sales.orders")
+    assert synced.said(grant) == (STALLED, Reason.UNGRANTABLE)
+    assert [one["privilege"] for one in synced.issues(grant)] == ["SELECT WITH GRANT OPTION"]
+    assert synced.of(grant).fields["grants"] == {"wanted": 1, "held": 1}
     assert not (await world.sync(grant)).writes

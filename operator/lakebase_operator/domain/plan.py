@@ -176,18 +176,21 @@ def plan(
     The grantor is chosen on purpose, because PostgreSQL reports success where nothing was granted or revoked:
     https://www.postgresql.org/docs/current/sql-grant.html, "Notes".
     """
-    covered = _covered(kept := tuple(differences))
     cells: dict[_Cell, dict[tuple[str, ...], set[Privilege]]] = defaultdict(lambda: defaultdict(set))
     temporary: set[str] = set()
+    possible: list[tuple[Difference, Actor | None, Acting]] = []
     impossible: list[Difference] = []
     names_of = _Names(role_names)
-    for difference in kept:
+    for difference in differences:
         actor = actors.get(difference.grantor if difference.grantor is not None else difference.owner)
         acting = _acting(difference, actor, superuser=superuser)
+        if acting is Acting.NO or not names_of[difference.grantees].names:
+            impossible.append(difference)  # a role that is gone can still stand in an ACL
+        else:
+            possible.append((difference, actor, acting))
+    covered = _covered(difference for difference, _, _ in possible)
+    for difference, actor, acting in possible:
         known = names_of[difference.grantees]
-        if acting is Acting.NO or not known.names:  # a role that is gone can still stand in an ACL
-            impossible.append(difference)
-            continue
         done = covered.get(_atom(difference), frozenset()) if _is_dominated(difference) else frozenset()
         names = known.names if not done else known.without(done)
         if not names:
