@@ -341,6 +341,30 @@ async def test_what_a_role_has_through_public_is_told(plain_world: World) -> Non
     assert not await world.allowed(role, "SELECT * FROM sales.orders")
 
 
+async def test_what_everybody_has_on_the_table_or_for_all_schemas_is_told_too(plain_world: World) -> None:
+    world = plain_world
+    role, owner = await world.role("role"), await world.owned_role("owner")
+    await open_sales(world, owner)
+    column = absent(world, [role], [tables("sales", "orders", columns=["secret"])], "SELECT", name="column")
+    entry = {"creator": owner, "schema": "sales", "objectType": "tables"}
+    born = absent(world, [role], [{"defaultPrivileges": entry}], "SELECT", name="born")
+    synced = await world.sync(column, born)
+    assert synced.said(column) == synced.said(born) == (READY, Reason.SUCCEEDED)
+    await world.run(
+        "GRANT SELECT ON sales.orders TO PUBLIC",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE {o} GRANT SELECT ON TABLES TO PUBLIC",
+        o=owner,
+    )
+    assert await world.allowed(role, "SELECT secret FROM sales.orders")
+    synced = await world.sync(column, born)
+    assert synced.said(column) == synced.said(born) == (STALLED, Reason.HELD_OTHERWISE)
+    assert synced.of(column).fields["grants"] == {"wanted": 0, "held": 1}
+    assert [(one["object"], one["role"]) for one in synced.issues(column)] == [("sales.orders.secret", role)]
+    # Where its fix leads: on the table itself there is a statement for it.
+    table = absent(world, [role], [tables("sales", "orders")], "SELECT", name="table")
+    assert (await world.sync(table)).said(table) == (STALLED, Reason.HELD_THROUGH_PUBLIC)
+
+
 # -- several grantors ----------------------------------------------------------------------------------------------
 
 

@@ -220,12 +220,16 @@ UNION ALL
      SELECT f.rules, f.class, f.oid, f.part, f.privilege, f.grantees, true AS public
      FROM forbid f JOIN public p USING (class, oid, part, privilege) WHERE 0::oid <> ALL (f.grantees)
      UNION ALL
-     SELECT f.rules, f.class, f.oid, f.part, f.privilege,
-            ARRAY(SELECT unnest(f.grantees) INTERSECT SELECT unnest(h.grantees) ORDER BY 1), false
-     FROM forbid f JOIN held h USING (oid, privilege)
-     WHERE h.grantees && f.grantees
-       AND (f.class = 'COLUMN' AND h.class = 'TABLE'
-            OR f.class LIKE 'DEFAULT %%' AND f.part <> 0 AND h.class = f.class AND h.part = 0)
+     SELECT f.rules, f.class, f.oid, f.part, f.privilege, x.grantees, false
+     FROM forbid f
+     CROSS JOIN LATERAL (SELECT CASE f.class WHEN 'COLUMN' THEN 'TABLE' ELSE f.class END AS class) AS w
+     LEFT JOIN public p ON (p.class, p.oid, p.part, p.privilege) = (w.class, f.oid, 0, f.privilege)
+     LEFT JOIN held h ON (h.class, h.oid, h.part, h.privilege) = (w.class, f.oid, 0, f.privilege)
+     CROSS JOIN LATERAL (
+         SELECT CASE WHEN p.oid IS NOT NULL THEN f.grantees
+                     ELSE ARRAY(SELECT unnest(f.grantees) INTERSECT SELECT unnest(h.grantees) ORDER BY 1) END AS grantees
+     ) AS x
+     WHERE f.part <> 0 AND (f.class = 'COLUMN' OR f.class LIKE 'DEFAULT %%') AND x.grantees <> '{}'
  ) AS o
  JOIN named n USING (class, oid, part)
  ORDER BY o.class, n.schema, n.name, o.privilege LIMIT 1000)
