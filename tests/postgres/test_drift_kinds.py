@@ -417,6 +417,27 @@ async def test_a_renamed_role_is_missing_and_loses_what_was_declared_for_its_old
     assert await world.acl("sales.orders", renamed) == {"SELECT"}
 
 
+async def test_a_role_renamed_to_public_in_capitals_is_not_taken_for_everybody(world: World) -> None:
+    role = await world.role("role")
+    await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id int)")
+    grant = access_grant("g", [role], [tables("sales")], database=world.database)
+    await world.sync(grant)
+    await world.run("GRANT SELECT ON sales.orders TO PUBLIC", "GRANT USAGE ON SCHEMA sales TO PUBLIC")
+    await world.run('DROP ROLE IF EXISTS "PUBLIC"', 'ALTER ROLE {r} RENAME TO "PUBLIC"', r=role)
+    try:
+        synced = await world.sync(grant)
+    finally:
+        await world.run('ALTER ROLE "PUBLIC" RENAME TO {r}', r=role)
+    assert synced.changes == []
+    assert await world.acl("sales.orders") == {"SELECT"}
+    assert await world.schema_acl("sales", None) == {"USAGE"}
+    # What cannot be revoked from it is told.
+    assert {one.privilege.value for one in synced.results[0].unrevocable} == {"SELECT", "USAGE", "CONNECT"}
+    await world.sync()
+    assert await world.acl("sales.orders", role) == set()
+    assert await world.acl("sales.orders") == {"SELECT"}
+
+
 @pytest.mark.requirement("R-180")
 @pytest.mark.parametrize("drift", DriftAction)
 async def test_after_a_change_of_owner_what_is_declared_is_held_and_can_be_taken_back(

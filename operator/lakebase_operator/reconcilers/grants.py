@@ -323,13 +323,13 @@ class GrantsStep:
         steps = plan(
             wanted,
             self.roles.actors,
-            self.roles.name_of,
+            self.roles.grantee,
             superuser=self.preflight.superuser,
             sequences_first=self.preflight.major_version < LOCKING_GRANTS_SINCE,
         )
         impossible = set(steps.impossible)
         possible = tuple(one for one in wanted if one not in impossible)
-        steps = keep_columns(steps, possible, comparison.columns, self.roles.name_of)
+        steps = keep_columns(steps, possible, comparison.columns, self.roles.grantee)
         return replace(steps, carried_out=possible), refused
 
     def _still_connected(self, difference: Difference) -> Difference | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from lakebase_operator.api import PostgresRole
 from lakebase_operator.api.base import MAX_STATUS_ISSUES
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.desired import PUBLIC
 from lakebase_operator.domain.errors import InvalidError, LakebaseError
 from lakebase_operator.domain.memberships import Edge, Everybody
 from lakebase_operator.domain.near_names import near_names
@@ -133,6 +134,12 @@ class Roles:
     def name_of(self, oid: int) -> str | None:
         """Name by OID; 0 is PUBLIC."""
         if oid == 0:
-            return "PUBLIC"
+            return PUBLIC
         state = self.by_oid.get(oid)
         return state.name if state else None
+
+    def grantee(self, oid: int) -> str | None:
+        """Name by OID as a statement about privileges takes it. None for a role that is gone, and for one called PUBLIC: it would
+        be taken for everybody."""
+        name = self.name_of(oid)
+        return name if name != PUBLIC or oid == 0 else None
