@@ -140,6 +140,34 @@ async def test_the_operator_acts_as_an_owner_that_it_administers_and_keeps_no_me
     assert await memberships(world, owner) == before
 
 
+@pytest.mark.requirement("R-185")
+async def test_an_owner_that_became_a_superuser_holds_up_nothing_but_what_it_owns(plain_world: World) -> None:
+    """ADMIN option on a superuser is not enough to become a member of it."""
+    world = plain_world
+    role, owner, other = (
+        await world.role("role"),
+        await world.owned_role("owner"),
+        await world.owned_role("other"),
+    )
+    await world.run(
+        "CREATE SCHEMA sales",
+        "GRANT USAGE ON SCHEMA sales TO PUBLIC",
+        "CREATE TABLE sales.orders (id int)",
+        "CREATE TABLE sales.free (id int)",
+        "ALTER TABLE sales.orders OWNER TO {o}",
+        "ALTER TABLE sales.free OWNER TO {x}",
+        "ALTER ROLE {o} SUPERUSER",
+        o=owner, x=other,
+    )  # fmt: skip
+    grant = access_grant("g", [role], [tables("sales")], privileges=["SELECT"], database=world.database)
+    synced = await world.sync(grant)
+    assert await world.acl("sales.free", role) == {"SELECT"}
+    assert synced.said(grant) == (STALLED, Reason.UNGRANTABLE)
+    (issue,) = synced.issues(grant)
+    assert issue["fix"] == f'As {owner} run: GRANT SELECT ON TABLE "sales"."orders" TO "{role}"'
+    assert not (await world.sync(grant)).writes
+
+
 @pytest.mark.requirement("R-174")
 @pytest.mark.parametrize("inherit", ["TRUE", "FALSE"])
 async def test_the_operator_sets_the_owner_as_role_where_it_may(plain_world: World, inherit: str) -> None:

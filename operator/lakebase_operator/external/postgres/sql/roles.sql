@@ -4,7 +4,7 @@ WITH setting AS MATERIALIZED (
     SELECT setrole, setdatabase, setconfig FROM pg_db_role_setting WHERE setrole <> 0
 ),
 -- Whoever grants a role needs ADMIN option itself or through roles whose privileges it has. pg_has_role counts any membership,
--- as ALTER ROLE does.
+-- as ALTER ROLE does. A superuser is granted by superusers only.
 administered AS MATERIALIZED (
     SELECT DISTINCT roleid FROM pg_auth_members WHERE admin_option AND pg_has_role(member, 'USAGE')
 )
@@ -17,7 +17,7 @@ SELECT r.oid, r.rolname, r.rolsuper, r.rolcanlogin, r.rolcreatedb, r.rolcreatero
        pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION') AS alterable,
        pg_has_role(r.oid, 'USAGE') AS inherits,
        pg_has_role(r.oid, 'SET') AS can_set,
-       r.oid IN (SELECT roleid FROM administered)
+       r.oid IN (SELECT roleid FROM administered) AND NOT r.rolsuper
            OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS admin,
        r.rolname = current_user AS is_operator
 FROM pg_roles r
