@@ -245,6 +245,13 @@ CASES = [
         (f'CREATE TABLE other.x (a {S}."Money")',),
     ),
     Case(
+        "domain-over-array",
+        (f"CREATE DOMAIN {S}.tags AS text[]", closed(f"DOMAIN {S}.tags", "USAGE")),
+        {"types": {"schema": SCHEMA, "names": ["tags"]}},
+        ("USAGE",),
+        (f"CREATE TABLE other.x (a {S}.tags)",),
+    ),
+    Case(
         "schema",
         ("CREATE SCHEMA {mine}", "CREATE TABLE {mine}.t ()", "GRANT SELECT ON {mine}.t TO PUBLIC"),
         {"schemas": {"names": ["Mine TAG"]}},

@@ -21,7 +21,7 @@ object AS MATERIALIZED (
     UNION ALL
     SELECT 'pg_type'::regclass, t.oid, 0, 'TYPE', t.oid, 0, p.name, t.typowner, t.typacl
     FROM pg_type t JOIN place p ON p.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-    WHERE t.typcategory <> 'A' AND t.typtype IN ('b', 'c', 'd', 'e', 'r') AND (t.typrelid = 0 OR c.relkind = 'c')
+    WHERE (t.typcategory <> 'A' OR t.typtype = 'd') AND t.typtype IN ('b', 'c', 'd', 'e', 'r') AND (t.typrelid = 0 OR c.relkind = 'c')
     UNION ALL
     SELECT 'pg_namespace'::regclass, n.oid, 0, 'SCHEMA', n.oid, 0, n.nspname, n.nspowner, n.nspacl
     FROM pg_namespace n JOIN place p USING (oid)

@@ -15,7 +15,7 @@ FROM (
     UNION ALL SELECT hash_record_extended(ROW(oid, xmin), 3) FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'
     UNION ALL SELECT hash_record_extended(ROW(oid, xmin), 4) FROM pg_proc
     UNION ALL SELECT hash_record_extended(ROW(oid, xmin), 5) FROM pg_type
-              WHERE (typtype <> 'c' OR typacl IS NOT NULL) AND typcategory <> 'A'
+              WHERE (typtype <> 'c' OR typacl IS NOT NULL) AND (typcategory <> 'A' OR typtype = 'd')
     UNION ALL SELECT hash_record_extended(ROW(oid, xmin), 6) FROM pg_database
     UNION ALL SELECT hash_record_extended(ROW(oid, xmin), 7) FROM pg_language
     UNION ALL SELECT hash_record_extended(ROW(oid, xmin), 8) FROM pg_foreign_data_wrapper

@@ -91,13 +91,13 @@ candidate AS MATERIALIZED (
     -- end
     -- if TYPE
     UNION ALL
-    -- Arrays and multiranges have no privileges of their own; a table's row type is not a type of its own.
+    -- Arrays and multiranges have no privileges of their own, but domains over arrays do; a table's row type is not a type of its own.
     SELECT 'TYPE', t.oid, 0, p.name, t.typname, NULL, t.typtype, e.objid IS NULL, p.searched
     FROM pg_type t
     JOIN place p ON p.oid = t.typnamespace
     LEFT JOIN pg_class c ON c.oid = t.typrelid
     LEFT JOIN extension_member e ON e.classid = 'pg_type'::regclass AND e.objid = t.oid
-    WHERE t.typcategory <> 'A' AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
+    WHERE (t.typcategory <> 'A' OR t.typtype = 'd') AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
       AND (t.typrelid = 0 OR c.relkind = 'c')
       AND (p.wanted OR p.searched OR t.oid IN (SELECT oid FROM ledger_row WHERE class = 'TYPE'))
     -- end
