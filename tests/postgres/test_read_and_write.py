@@ -395,6 +395,32 @@ async def test_without_new_objects_an_empty_start_stays_empty(world: World) -> N
     assert await world.acl("sales.later", role) == set()
 
 
+@pytest.mark.requirement("R-195")
+async def test_without_new_objects_a_name_that_was_not_there_first_is_told_until_the_spec_changes(
+    world: World,
+) -> None:
+    role = await world.role("role")
+    await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.first (id int)")
+    entry = tables("sales", "first", "later")
+    grant = access_grant("g", [role], [entry], database=world.database, newObjects=False)
+    for _ in range(2):
+        synced = await world.sync(grant)
+        assert synced.said(grant) == (STALLED, Reason.OBJECT_MISSING)
+        assert "newObjects is false" in (synced.of(grant).message or "")
+        await world.run("CREATE TABLE IF NOT EXISTS sales.later (id int)")
+    assert await world.acl("sales.first", role) == {"SELECT"}
+    assert await world.acl("sales.later", role) == set()
+    newer = access_grant(
+        "g", [role], [entry], database=world.database, newObjects=False, meta={"generation": 2}
+    )
+    assert (await world.sync(newer)).said(newer) == (READY, Reason.SUCCEEDED)
+    assert await world.acl("sales.later", role) == {"SELECT"}
+    # A table that is made anew is another.
+    await world.run("DROP TABLE sales.first", "CREATE TABLE sales.first (id int)")
+    assert (await world.sync(newer)).said(newer) == (STALLED, Reason.OBJECT_MISSING)
+    assert await world.acl("sales.first", role) == set()
+
+
 async def test_exact_privileges_are_given_exactly_and_nothing_besides(world: World) -> None:
     role = await world.role("role")
     await world.run("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id serial)")

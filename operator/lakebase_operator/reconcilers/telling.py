@@ -98,7 +98,7 @@ class Telling:
     def _tell_objects(self, last: Comparison) -> None:
         for number, thing in last.absent:
             for item in self.desired.declared_by[number]:
-                self._tell_absent(item, thing)
+                self._tell_absent(item, thing, self.desired.selectors[number].snapshot is not None)
         for number, thing in last.read_only:
             for item in self.desired.declared_by[number]:
                 self._tally(item).issue(
@@ -122,7 +122,7 @@ class Telling:
                     fix = f"Its ACL has {large.entries} entries, which makes every change of it slow. {GROUP_ADVICE}"
                     self._tally(item).issue(Reason.ACL_LARGE, str(large.object), fix)
 
-    def _tell_absent(self, item: Declared, thing: ObjectName) -> None:
+    def _tell_absent(self, item: Declared, thing: ObjectName, snapshot: bool) -> None:
         tally = self._tally(item)
         if item.absent:
             return  # what is not there has no privileges
@@ -130,6 +130,14 @@ class Telling:
             what = f'The role "{thing.name}"'
         else:
             what = f"{thing.object_class.value.capitalize()} {thing}"
+        if snapshot and thing.object_class is not ObjectClass.COLUMN:
+            fix = "spec.newObjects is false, so what comes later is not granted: create it, then change the spec."
+            tally.issue(Reason.OBJECT_MISSING, str(thing), fix)
+            tally.blame(
+                Reason.OBJECT_MISSING,
+                f"{what} is not among what was in {self.database} when this version of the spec was first carried out. {fix}",
+            )
+            return
         tally.issue(
             Reason.OBJECT_MISSING,
             str(thing),

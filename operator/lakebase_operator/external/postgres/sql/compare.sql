@@ -159,11 +159,11 @@ LEFT JOIN (SELECT rule, count(*) AS items FROM plain_item WHERE NOT implied GROU
 
 UNION ALL
 
--- Named, and not there.
+-- Named, and not there; or not there yet when that counted.
 SELECT 'absent', ARRAY[r.id], r.class, NULL, NULL, r.schema, x.name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL, NULL
 FROM rule r CROSS JOIN LATERAL unnest(r.names) AS x(name)
-LEFT JOIN alias a ON a.class = r.class AND a.schema = r.schema AND a.name = x.name
+LEFT JOIN alias a ON a.class = r.class AND a.schema = r.schema AND a.name = x.name AND (r.only IS NULL OR a.oid = ANY (r.only))
 LEFT JOIN pg_roles o ON r.class LIKE 'DEFAULT %%' AND o.rolname = x.name
 WHERE a.name IS NULL AND o.oid IS NULL AND NOT x.name LIKE ANY (r.excluding)
   AND (r.class NOT IN ('DATABASE', 'PARAMETER', 'TABLESPACE') OR %(home)s AND x.name <> ALL (%(others)s::text[]))
