@@ -7,6 +7,7 @@ import pytest
 
 from lakebase_operator.api import Reason
 from lakebase_operator.domain.errors import TransientError
+from lakebase_operator.external.postgres.grants import create_ledger
 from tests.postgres.objects import (
     access_grant,
     being_deleted,
@@ -17,7 +18,7 @@ from tests.postgres.objects import (
     user,
     user_mapping,
 )
-from tests.postgres.world import NOW, READY, WAITING, World
+from tests.postgres.world import NOW, READY, WAITING, World, run
 
 WRITE = {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"}
 SALES = ("CREATE SCHEMA sales", "CREATE TABLE sales.orders (id int)", "CREATE TABLE sales.lines (id int)")
@@ -183,6 +184,54 @@ async def test_a_ledger_copied_with_its_database_knows_what_is_managed_there(wor
     assert await world.acl("sales.orders", alice, copy) == set()
     assert await world.acl("sales.orders", alice) == {"SELECT"}
     assert await world.database_acl(alice) == {"CONNECT"}
+
+
+@pytest.mark.requirement("R-181", "R-210")
+async def test_a_ledger_that_came_with_a_dump_is_forgotten_since_its_oids_mean_something_else(
+    plain_world: World,
+) -> None:
+    world = plain_world
+    alice, bob, owner = await world.role("alice"), await world.role("bob"), await world.owned_role("owner")
+    made = (
+        "CREATE SCHEMA sales",
+        "GRANT USAGE ON SCHEMA sales TO PUBLIC",
+        "CREATE TABLE sales.orders (id int)",
+        "ALTER TABLE sales.orders OWNER TO {o}",
+    )
+    await world.run(*made, o=owner)
+    role = postgres_role(alice, adopt=True)
+    both = access_grant("g", [alice, bob], [tables("sales")], privileges=["SELECT"], database=world.database)
+    await world.sync(role, both)
+    restored = await world.another_database()
+    async with await world.server.connect(restored) as admin:
+        await run(
+            admin, *made, "SET ROLE {o}", "GRANT SELECT ON sales.orders TO {b}", "RESET ROLE", o=owner, b=bob
+        )
+        # The ledger as a restored dump leaves it; by chance the table has the OID that another had where the dump was made.
+        async with world.session(restored) as session:
+            await create_ledger(session)
+        for table in ("version", "held", "roles"):
+            rows = await world.rows(f"SELECT to_jsonb(t)::text FROM lakebase_operator.{table} t")
+            await admin.execute(f"DELETE FROM lakebase_operator.{table}".encode())
+            for (row,) in rows:
+                await admin.execute(
+                    f"INSERT INTO lakebase_operator.{table}"
+                    f" SELECT * FROM jsonb_populate_record(NULL::lakebase_operator.{table}, %s::jsonb)".encode(),
+                    [row],
+                )
+        await admin.execute(
+            "UPDATE lakebase_operator.held SET objid = 'sales.orders'::regclass WHERE class = 'TABLE'"
+        )
+    one = access_grant("g", [alice], [tables("sales")], privileges=["SELECT"], database=restored)
+    synced = await world.sync(one, databases=[restored])
+    assert not [text for text in synced.changes if text.startswith("REVOKE")]
+    assert await world.acl("sales.orders", bob, restored) == {"SELECT"}
+    assert await world.acl("sales.orders", alice, restored) == {"SELECT"}
+    assert await world.value("SELECT count(*) FROM lakebase_operator.roles", database=restored) == 0
+    # From now on it is known here.
+    await world.sync(databases=[restored])
+    assert await world.acl("sales.orders", alice, restored) == set()
+    assert await world.acl("sales.orders", bob, restored) == {"SELECT"}
 
 
 @pytest.mark.requirement("R-33")

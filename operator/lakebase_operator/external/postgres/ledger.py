@@ -12,12 +12,17 @@ VERSION = 1
 """The latest layout of the ledger that this operator knows (``sql/ledger.sql``)."""
 
 
-async def read_version(connection: Connection) -> int | None:
-    """Which layout the ledger has."""
+async def read_version(connection: Connection) -> tuple[int | None, bool]:
+    """Which layout the ledger has, and whether it was written here: one that came with a dump speaks of other OIDs."""
     row = await (
-        await connection.execute("SELECT max(number) AS number FROM lakebase_operator.version")
+        await connection.execute(
+            # As JSON: in an earlier layout there is no such column.
+            "SELECT max(number) AS number,"
+            " bool_and((to_jsonb(v) ->> 'ledger')::oid = to_regclass('lakebase_operator.held')) AS here"
+            " FROM lakebase_operator.version v"
+        )
     ).fetchone()
-    return row["number"] if row else None
+    return (row["number"], row["here"] is True) if row else (None, False)
 
 
 async def read_role_records(connection: Connection, owner: str) -> Mapping[int, RoleRecord]:

@@ -33,6 +33,7 @@ class Preflight:
     databricks_auth: str | None
     """Schema of the extension databricks_auth, if it is installed here."""
     ledger: bool
+    """It is complete, and was written here."""
     ledger_owner: str
     ledger_version: int | None
     """What the ledger says of itself; None: there is none that the login may read."""
@@ -47,8 +48,8 @@ async def preflight(connection: Connection) -> Preflight:
     """Ask the database who we are and what we may do."""
     row = await (await connection.execute(query("preflight"))).fetchone()
     assert row is not None, "current_user is always in pg_roles"
-    version = await read_version(connection) if row.pop("says_version") else None
-    return Preflight(**row, ledger_version=version)
+    version, here = await read_version(connection) if row.pop("says_version") else (None, True)
+    return Preflight(**{**row, "ledger": row["ledger"] and here}, ledger_version=version)
 
 
 async def read_roles(connection: Connection) -> tuple[RoleState, ...]:

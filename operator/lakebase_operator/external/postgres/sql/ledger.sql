@@ -80,3 +80,15 @@ CREATE TABLE IF NOT EXISTS lakebase_operator.change_log (
     statement  text NOT NULL,
     result     text NOT NULL
 );
+
+-- ledger: which table "held" was when this was written. A copy of the database keeps its OIDs; in what came with a dump, all OIDs
+-- mean something else here, or nothing: it is forgotten.
+ALTER TABLE lakebase_operator.version ADD COLUMN IF NOT EXISTS ledger oid;
+DELETE FROM lakebase_operator.held USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
+DELETE FROM lakebase_operator.roles USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
+DELETE FROM lakebase_operator.platform_schemas USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
+DELETE FROM lakebase_operator.passwords USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
+DELETE FROM lakebase_operator.logins USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
+DELETE FROM lakebase_operator.snapshots USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
+UPDATE lakebase_operator.version SET ledger = 'lakebase_operator.held'::regclass
+WHERE ledger IS DISTINCT FROM 'lakebase_operator.held'::regclass;
