@@ -323,7 +323,7 @@ CASES = [
     Case(
         "parameters-by-pattern",
         (),
-        {"parameters": {"matching": ["log_*_stats"], "except": ["log_executor_*"]}},
+        {"parameters": {"matching": ["Log_*_stats"], "except": ["Log_Executor_*"]}},
         ("SET",),
         ("SET log_planner_stats = on", "SET log_statement_stats = on"),
         ("SET log_executor_stats = on",),

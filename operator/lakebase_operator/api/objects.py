@@ -194,9 +194,9 @@ class Parameters(Model):
     names: Annotated[list[ParameterName], Field(min_length=1, max_length=256)] | None = None
     """Exact names; case does not count."""
     matching: Globs | None = None
-    """Patterns, in lower case."""
+    """Patterns; case does not count."""
     except_: Annotated[Globs | None, Field(alias="except")] = None
-    """Patterns of what is left out."""
+    """Patterns of what is left out; case does not count."""
 
 
 class Tablespaces(Model):

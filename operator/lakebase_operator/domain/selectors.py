@@ -126,8 +126,8 @@ def _selector(
         object_class,
         schema,
         names=_distinct(names),
-        matching=_patterns(getattr(member, "matching", None)),
-        excluding=_patterns(getattr(member, "except_", None)),
+        matching=_patterns(object_class, getattr(member, "matching", None)),
+        excluding=_patterns(object_class, getattr(member, "except_", None)),
         access=spec.access,
         privileges=privileges,
         columns=columns,
@@ -142,8 +142,10 @@ def _distinct(names: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(sorted(set(names))) if names else ()
 
 
-def _patterns(globs: list[str] | None) -> tuple[str, ...]:
-    return _distinct(map(like_pattern, globs)) if globs else ()
+def _patterns(object_class: ObjectClass, globs: list[str] | None) -> tuple[str, ...]:
+    """Of parameters, case does not count: the catalog has them in lower case."""
+    lower = object_class is ObjectClass.PARAMETER
+    return _distinct(like_pattern(glob.lower() if lower else glob) for glob in globs or ())
 
 
 def _selected(entry: Objects) -> tuple[ObjectClass, str | None, list[str], Model]:
