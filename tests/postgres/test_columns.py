@@ -298,3 +298,22 @@ async def test_columns_are_given_where_only_their_grant_option_cannot_be(plain_w
     assert [one["privilege"] for one in synced.issues(grant)] == ["SELECT WITH GRANT OPTION"]
     assert synced.of(grant).fields["grants"] == {"wanted": 1, "held": 1}
     assert not (await world.sync(grant)).writes
+
+
+async def test_an_owner_among_the_subjects_is_left_alone_whoever_else_is_not_to_have_it(
+    plain_world: World,
+) -> None:
+    """What an owner grants itself on a column is in no ledger, so nobody would take it back."""
+    world = plain_world
+    owner, role, other = await sales(world), await world.role("role"), await world.role("other")
+    entry = tables("sales", "orders", columns=["note"])
+    giving = access_grant(
+        "giving", [owner, role, other], [entry], privileges=["SELECT"], database=world.database
+    )
+    hidden = part(world, other, ["note"], "SELECT", name="hidden", ensure="Absent")
+    await world.sync(giving, hidden)
+    assert await on_columns(world, role) == {("note", "SELECT")}
+    assert await on_columns(world, other) == await on_columns(world, owner) == set()
+    assert not (await world.sync(giving, hidden)).writes
+    await world.sync()
+    assert await on_columns(world, role) == set()

@@ -299,16 +299,18 @@ forbid AS MATERIALIZED (
 -- Where both are declared, the narrower holds.
 declared AS MATERIALIZED (
     SELECT w.class, w.oid, w.part, w.privilege, w.implied, w.rules,
-           CASE WHEN f.grantees IS NOT NULL
-                THEN ARRAY(SELECT unnest(c.grantees) EXCEPT SELECT unnest(f.grantees) ORDER BY 1)
-                -- Whoever makes something has it anyway: the defaults of a schema need not say so.
-                WHEN w.class LIKE 'DEFAULT %%' AND w.part <> 0 THEN array_remove(c.grantees, w.oid)
-                -- Neither need the columns of whoever owns the table.
-                WHEN w.class = 'COLUMN'
-                THEN array_remove(c.grantees, (SELECT t.relowner FROM pg_class t WHERE t.oid = w.oid))
-                ELSE c.grantees END AS grantees
+           CASE WHEN f.grantees IS NULL THEN x.grantees
+                ELSE ARRAY(SELECT unnest(x.grantees) EXCEPT SELECT unnest(f.grantees) ORDER BY 1) END AS grantees
     FROM want w
     JOIN combination c USING (rules)
+    CROSS JOIN LATERAL (
+        -- Whoever makes something has it anyway: the defaults of a schema need not say so.
+        SELECT CASE WHEN w.class LIKE 'DEFAULT %%' AND w.part <> 0 THEN array_remove(c.grantees, w.oid)
+                    -- Neither need the columns of whoever owns the table.
+                    WHEN w.class = 'COLUMN'
+                    THEN array_remove(c.grantees, (SELECT t.relowner FROM pg_class t WHERE t.oid = w.oid))
+                    ELSE c.grantees END AS grantees
+    ) AS x
     LEFT JOIN forbid f USING (class, oid, part, privilege)
     WHERE NOT w.absent
 ),
