@@ -18,8 +18,8 @@ async def read_version(connection: Connection) -> tuple[int | None, bool]:
         await connection.execute(
             # As JSON: in an earlier layout there is no such column.
             "SELECT max(number) AS number,"
-            " bool_and((to_jsonb(v) ->> 'ledger')::oid = to_regclass('lakebase_operator.held')) AS here"
-            " FROM lakebase_operator.version v"
+            " bool_and(to_jsonb(v) ->> 'home' = concat_ws('/', to_regnamespace('lakebase_operator')::oid,"
+            " to_regclass('lakebase_operator.held')::oid)) AS here FROM lakebase_operator.version v"
         )
     ).fetchone()
     return (row["number"], row["here"] is True) if row else (None, False)

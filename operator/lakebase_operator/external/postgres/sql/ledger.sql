@@ -81,14 +81,17 @@ CREATE TABLE IF NOT EXISTS lakebase_operator.change_log (
     result     text NOT NULL
 );
 
--- ledger: which table "held" was when this was written. A copy of the database keeps its OIDs; in what came with a dump, all OIDs
--- mean something else here, or nothing: it is forgotten.
-ALTER TABLE lakebase_operator.version ADD COLUMN IF NOT EXISTS ledger oid;
-DELETE FROM lakebase_operator.held USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
-DELETE FROM lakebase_operator.roles USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
-DELETE FROM lakebase_operator.platform_schemas USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
-DELETE FROM lakebase_operator.passwords USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
-DELETE FROM lakebase_operator.logins USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
-DELETE FROM lakebase_operator.snapshots USING lakebase_operator.version WHERE ledger <> 'lakebase_operator.held'::regclass;
-UPDATE lakebase_operator.version SET ledger = 'lakebase_operator.held'::regclass
-WHERE ledger IS DISTINCT FROM 'lakebase_operator.held'::regclass;
+-- home: the OIDs of this schema and of "held" when this was written. A copy of the database keeps all OIDs, pg_upgrade those of tables,
+-- pg_restore none: where they are others by now, all that is noted means something else, or nothing, and is forgotten.
+ALTER TABLE lakebase_operator.version ADD COLUMN IF NOT EXISTS home text;
+WITH here AS (
+    SELECT concat_ws('/', 'lakebase_operator'::regnamespace::oid, 'lakebase_operator.held'::regclass::oid) AS place
+),
+foreign_ledger AS (SELECT FROM lakebase_operator.version, here WHERE home <> place),
+held AS (DELETE FROM lakebase_operator.held WHERE EXISTS (SELECT FROM foreign_ledger)),
+roles AS (DELETE FROM lakebase_operator.roles WHERE EXISTS (SELECT FROM foreign_ledger)),
+platform_schemas AS (DELETE FROM lakebase_operator.platform_schemas WHERE EXISTS (SELECT FROM foreign_ledger)),
+passwords AS (DELETE FROM lakebase_operator.passwords WHERE EXISTS (SELECT FROM foreign_ledger)),
+logins AS (DELETE FROM lakebase_operator.logins WHERE EXISTS (SELECT FROM foreign_ledger)),
+snapshots AS (DELETE FROM lakebase_operator.snapshots WHERE EXISTS (SELECT FROM foreign_ledger))
+UPDATE lakebase_operator.version SET home = place FROM here WHERE home IS DISTINCT FROM place;
