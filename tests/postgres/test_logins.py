@@ -413,6 +413,29 @@ async def test_dropping_a_role_drops_its_logins(world: World) -> None:
     assert await world.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", role.role_name + "%") == []
 
 
+async def test_the_operators_own_login_is_neither_published_nor_shut_out(superuser_world: World) -> None:
+    world, logins = superuser_world, Logins(superuser_world)
+    query = "SELECT rolcanlogin, rolpassword, rolconnlimit, rolvaliduntil FROM pg_authid WHERE rolname = %s"
+    before = await world.rows(query, world.operator)
+    for spec in (
+        {"password": {"logins": "One"}},
+        {"password": {}},
+        {"login": True, "suspend": True},
+        {"login": False},
+        {"attributes": {"validUntil": "2020-01-01T00:00:00Z"}},
+        {"attributes": {"connectionLimit": 0}},
+    ):
+        role = postgres_role(world.operator, **spec)
+        saying = await logins.sync(role)
+        assert said(logins, role) == (STALLED, Reason.INVALID_SPEC)
+        assert "operator itself" in saying.message
+        assert await world.rows(query, world.operator) == before
+        assert not logins.cluster.secrets
+    harmless = postgres_role(world.operator, login=True)
+    await logins.sync(harmless)
+    assert said(logins, harmless) == (READY, Reason.SUCCEEDED)
+
+
 # -- looking only ------------------------------------------------------------------------------------------------------
 
 

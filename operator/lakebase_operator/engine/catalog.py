@@ -488,7 +488,9 @@ _METADATA = (
 
 def _read(kind: str, metadata: ObjectMeta, spec: object) -> CatalogObject:
     if (place := _nul_in(spec, ("spec",))) is not None:
-        return Broken(kind, metadata, f"{_path(place)}: holds a NUL character, which no text in PostgreSQL can")
+        return Broken(
+            kind, metadata, f"{_path(place)}: holds a NUL character, which no text in PostgreSQL can"
+        )
     try:
         read = MODELS[kind].from_object({"metadata": metadata, "spec": spec, "status": _NO_STATUS[kind]})
     except ValidationError as error:
