@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 
 from lakebase_operator.api import PostgresRole, Reason
+from lakebase_operator.domain.errors import TransientError
 from lakebase_operator.external.kube.objects import Secret
 from lakebase_operator.external.postgres.logins import scram_verifier
 from tests.postgres.logins import EndedError, Logins
@@ -393,6 +394,28 @@ async def test_sessions_that_the_operator_may_not_end_are_reported_with_the_stat
         assert "pg_terminate_backend" in saying.message
     await logins.sync(role)
     assert said(logins, role) == (READY, Reason.SUSPENDED)
+
+
+@pytest.mark.requirement("R-83")
+@pytest.mark.parametrize("kind", ["One", "Two"])
+async def test_a_login_is_suspended_also_where_its_secret_cannot_be_read(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins, password = Logins(world), {"logins": kind}
+    await logins.sync(app(world, password=password))
+    secret = logins.published(app(world))
+    session = await world.server.connect(world.database, user=secret["username"], password=secret["password"])
+
+    async def refuse(namespace: str, name: str) -> Secret | None:
+        raise TransientError(Reason.INTERNAL_ERROR, f"{namespace}/{name} cannot be read.")
+
+    monkeypatch.setattr(logins.cluster, "read_secret", refuse)
+    role = app(world, password=password, suspend=True)
+    await logins.sync(role)
+    assert said(logins, role) == (WAITING, Reason.INTERNAL_ERROR)
+    with pytest.raises(psycopg.errors.AdminShutdown):
+        await session.execute("SELECT 1")
+    assert not await logins.works(secret["username"], secret["password"])
 
 
 @pytest.mark.requirement("R-83")

@@ -326,8 +326,6 @@ class LoginsStep:
             if (state := self.roles.states.get(name)) is not None
             and (name == itself or self.login_roles.is_ours(state, role))
         ]
-        if password is not None:
-            self._tell(role, password, self._held(await self._secret(role)))
         for state in states:
             if state.name != itself and state.login:  # itself: see RoleChanges
                 step = Step(
@@ -335,6 +333,8 @@ class LoginsStep:
                 )
                 await self.login_roles.execute(role, step)
         await self.login_roles.end_sessions(states)
+        if password is not None:  # last, since that Secret may be out of reach
+            self._tell(role, password, self._held(await self._secret(role)))
 
     # -- telling -------------------------------------------------------------------------------------------------
 
