@@ -278,6 +278,45 @@ async def test_two_logins_take_turns_and_act_as_their_owner(any_world: World) ->
     assert limits == [(5,)]
 
 
+@pytest.mark.requirement("R-159", "R-160")
+async def test_a_setting_that_the_server_refuses_keeps_nobody_from_logging_in(world: World) -> None:
+    logins = Logins(world)
+    role = app(world, settings={"log_statement": "all", "statement_timeout": "30s"})
+    saying = await logins.sync(role)
+    assert said(logins, role) == (STALLED, Reason.PERMISSION_DENIED)
+    assert "log_statement" in saying.message
+    first = logins.published(role)
+    statement = f"""ALTER ROLE "{first["username"]}" SET "log_statement" TO 'all'"""
+    assert any(issue["fix"].endswith(statement) for issue in saying.fields["issues"])
+    async with await world.server.connect(
+        world.database, user=first["username"], password=first["password"]
+    ) as session:
+        row = await (
+            await session.execute("SELECT current_user, current_setting('statement_timeout')")
+        ).fetchone()
+        assert row == (role.role_name, "30s")
+    logins.now += 90 * DAYS
+    await logins.sync(role)
+    second = logins.published(role)
+    assert second["username"] != first["username"]
+    assert await logins.client(logins.cluster.secrets[role.secret_name].values)
+
+
+@pytest.mark.parametrize("spelled", ["role", "ROLE"])
+async def test_a_login_acts_as_its_owner_whatever_role_its_owner_acts_as(world: World, spelled: str) -> None:
+    logins, other = Logins(world), await world.owned_role("other", "NOLOGIN")
+    role = app(world, settings={spelled: other}, memberOf=[{"role": other}])
+    for _ in range(2):
+        await logins.sync(role)
+        assert said(logins, role) == (READY, Reason.SUCCEEDED)
+        secret = logins.published(role)
+        async with await world.server.connect(
+            world.database, user=secret["username"], password=secret["password"]
+        ) as session:
+            row = await (await session.execute("SELECT current_user")).fetchone()
+            assert row == (role.role_name,)
+
+
 @pytest.mark.requirement("R-109", "R-161")
 @pytest.mark.parametrize("kind", ["Two", "One"])
 async def test_wherever_the_process_ends_no_password_is_lost_and_no_client_is_turned_away(
