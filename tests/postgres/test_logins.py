@@ -475,6 +475,36 @@ async def test_dropping_a_role_drops_its_logins(world: World) -> None:
     assert await world.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", role.role_name + "%") == []
 
 
+@pytest.mark.parametrize(
+    "change", ["no password is declared any more", "it was changed by hand", "the ledger is lost"]
+)
+async def test_a_login_goes_with_its_role_whatever_has_happened_in_between(world: World, change: str) -> None:
+    logins, role, spec = Logins(world), app(world), {}
+    await logins.sync(role)
+    login = logins.published(role)["username"]
+    if change == "no password is declared any more":
+        spec = {"password": None}
+        await logins.sync(app(world, **spec))
+    elif change == "it was changed by hand":
+        await world.run("ALTER ROLE {r} RESET role", r=login)
+    else:
+        await world.run("DROP SCHEMA lakebase_operator CASCADE")
+    await logins.sync(app(world, **spec, deletionPolicy="Drop", meta={"deletionTimestamp": DELETED_AT}))
+    assert await world.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", role.role_name + "%") == []
+
+
+async def test_a_role_of_somebody_else_that_has_the_name_of_a_login_is_not_dropped(world: World) -> None:
+    logins, role = Logins(world), postgres_role(world.name("app"), login=True)
+    await logins.sync(role)
+    theirs = f"{role.role_name}_1"
+    async with world.session() as connection:
+        await connection.execute(f'CREATE ROLE "{theirs}" LOGIN'.encode())
+        await connection.execute(f'ALTER ROLE "{theirs}" SET role TO "{role.role_name}"'.encode())
+    going = {"deletionPolicy": "Drop", "login": True}
+    await logins.sync(postgres_role(role.role_name, {"deletionTimestamp": DELETED_AT}, **going))
+    assert await logins.names(role) == [theirs]
+
+
 async def test_the_operators_own_login_is_neither_published_nor_shut_out(superuser_world: World) -> None:
     world, logins = superuser_world, Logins(superuser_world)
     query = "SELECT rolcanlogin, rolpassword, rolconnlimit, rolvaliduntil FROM pg_authid WHERE rolname = %s"

@@ -14,6 +14,8 @@ from psycopg import sql
 from lakebase_operator.api import PostgresRole
 from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.postgres_role import (
+    Logins,
+    Password,
     PlatformSchemaDeletionPolicy,
     PlatformSchemaStatus,
     RoleDeletionPolicy,
@@ -35,11 +37,13 @@ from lakebase_operator.domain.role_statements import (
 from lakebase_operator.domain.roles import RoleState
 from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.external.postgres.grants import exclusive
+from lakebase_operator.external.postgres.logins import read_given
 from lakebase_operator.external.postgres.ownership import read_ownership
 from lakebase_operator.external.postgres.platform_schemas import depends_on_schema, read_platform_schemas
 from lakebase_operator.external.postgres.queries import query
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.access import Access
+from lakebase_operator.reconcilers.login_roles import logs_in_for
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.roles import Roles
 
@@ -55,6 +59,8 @@ class RoleDrop:
     report: Report
     databases: Sequence[str]
     """The connection's, the home first."""
+    owner: str
+    """As the ledger calls the connection."""
 
     async def run(self, role: PostgresRole) -> bool:
         """Drop what a PostgresRole that is being deleted says: its schema, its role. Returns whether that is done."""
@@ -112,18 +118,22 @@ class RoleDrop:
         )
 
     async def _drop(self, role: PostgresRole, state: RoleState) -> None:
-        for login in self._logins(role):
+        for login in await self._logins(role):
             await self._drop_one(role, login)
         await self._drop_one(role, state)
 
-    def _logins(self, role: PostgresRole) -> Iterable[RoleState]:
-        """Logins that were made to act for the role."""
-        names = login_names(role.role_name, role.spec.password) if role.spec.password else ()
-        for name in names:
-            login = self.roles.states.get(name)
-            acts_for_it = login is not None and login.settings.get("role") == role.role_name
-            if login is not None and acts_for_it and name not in self.roles.declared:
-                yield login
+    async def _logins(self, role: PostgresRole) -> Sequence[RoleState]:
+        """Logins that were made to act for the role, also if no password is declared any more: they could still log in."""
+        given = await read_given(self.home, self.owner) or {}
+        declared = login_names(role.role_name, role.spec.password) if role.spec.password else ()
+        return [
+            login
+            for name in login_names(role.role_name, Password(logins=Logins.TWO))
+            if (login := self.roles.states.get(name)) is not None
+            and (name in declared or login.oid in given)
+            and logs_in_for(login, role, given)
+            and name not in self.roles.declared
+        ]
 
     async def _drop_one(self, role: PostgresRole, state: RoleState) -> None:
         # Without LOGIN and without sessions nothing new can come to depend on it.
@@ -268,9 +278,8 @@ class RoleDrop:
         self, connection: Connection, role: PostgresRole, known: PlatformSchemaStatus
     ) -> str | None:
         """What is in the way, if anything is. A schema that is neither the role's nor made by the operator is left."""
-        states = [
-            one for one in (self.roles.states.get(role.role_name), *self._logins(role)) if one is not None
-        ]
+        logins = await self._logins(role)
+        states = [one for one in (self.roles.states.get(role.role_name), *logins) if one is not None]
         owners = {known.name: {one.oid for one in states}}
         found = (await read_platform_schemas(connection, owners, frozenset())).get(known.name)
         if found is None or not (known.created or found.owner in owners[known.name]):

@@ -167,11 +167,8 @@ class LoginRoles:
     # -- a login that acts for another role ------------------------------------------------------------------------
 
     def is_ours(self, state: RoleState, role: PostgresRole) -> bool:
-        """The ledger knows it from its birth on; where that is lost, it tells by what it acts as."""
-        given = self.given.get(state.oid)
-        if given is not None:
-            return given.resource == owner_name(role)
-        return state.settings.get("role") == role.role_name
+        """See :func:`logs_in_for`."""
+        return logs_in_for(state, role, self.given)
 
     async def _follow(self, role: PostgresRole, name: str, state: RoleState | None) -> None:
         """A login that acts for another role: a member of it, with its settings and limits."""
@@ -238,6 +235,14 @@ class LoginRoles:
                 "The role cannot log in any more, but the operator may not end its sessions: grant it pg_signal_backend, or "
                 f"run as somebody who has it: {fix}",
             ) from error
+
+
+def logs_in_for(state: RoleState, role: PostgresRole, given: Mapping[int, Given]) -> bool:
+    """Whether a login was made for a role. The ledger knows it from its birth on; where that is lost, it tells by what it acts as."""
+    known = given.get(state.oid)
+    if known is not None:
+        return known.resource == owner_name(role)
+    return state.settings.get("role") == role.role_name
 
 
 def owner_name(role: PostgresRole) -> str:
