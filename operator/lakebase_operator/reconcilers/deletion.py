@@ -35,7 +35,7 @@ from lakebase_operator.domain.role_statements import (
     set_local_role,
 )
 from lakebase_operator.domain.roles import RoleState
-from lakebase_operator.external.postgres.errors import query_error
+from lakebase_operator.external.postgres.errors import query_error, words
 from lakebase_operator.external.postgres.grants import exclusive
 from lakebase_operator.external.postgres.logins import read_given
 from lakebase_operator.external.postgres.ownership import read_ownership
@@ -176,7 +176,8 @@ class RoleDrop:
         """Reassign what the role owns, then take away its privileges, in one transaction.
 
         REASSIGN and DROP OWNED need inherited membership; the operator gives it to itself for the transaction. DROP OWNED
-        runs only where nothing is owned any more: then it drops privileges, never objects.
+        runs only where nothing is owned any more: then it drops privileges, never objects. Nor does it run where the role has passed
+        something on, which it would take away from others (CASCADE): that keeps the role from being dropped.
         """
         name = state.name
         async with exclusive(connection):
@@ -192,8 +193,9 @@ class RoleDrop:
             elif kept is not None:
                 await self._take_over(connection, state, kept.name)
             if not await _owns_anything(connection, state.oid):
-                await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
-                await self._revoke_what_others_granted(connection, state)
+                if not await _has_passed_on(connection, state.oid):
+                    await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+                await self._revoke_what_is_left(connection, state)
             for end in ends:
                 await connection.execute(end)
 
@@ -323,13 +325,15 @@ class RoleDrop:
         everybody = self.roles.everybody(superuser=me.superuser)
         return loan(role, me, self.roles.edges, everybody, inherit=inherit, set_=set_)
 
-    async def _revoke_what_others_granted(self, connection: Connection, state: RoleState) -> None:
+    async def _revoke_what_is_left(self, connection: Connection, state: RoleState) -> None:
         """DROP OWNED leaves what the operator itself cannot revoke; each is revoked as its grantor where possible.
 
-        What cannot be revoked stays, and DROP ROLE names it.
+        What cannot be revoked stays, and DROP ROLE names it: also what the role has passed on.
         """
         cursor = await connection.execute(query("privileges_of"), {"role": state.oid})
         for row in await cursor.fetchall():
+            if row["grantee"] != state.oid:
+                continue
             statement = sql.SQL("REVOKE {} ON {} {} FROM {}").format(
                 sql.SQL(row["privilege"]),
                 sql.SQL(row["class"]),
@@ -338,7 +342,9 @@ class RoleDrop:
             )
             grantor = self.roles.by_oid.get(row["grantor"])
             if grantor is not None and grantor.actor.acting is not Acting.NO:
-                with suppress(psycopg.errors.InsufficientPrivilege):
+                with suppress(
+                    psycopg.errors.InsufficientPrivilege, psycopg.errors.DependentObjectsStillExist
+                ):
                     async with connection.transaction():  # a savepoint
                         await self._as_grantor(connection, grantor, statement)
 
@@ -358,7 +364,8 @@ class RoleDrop:
             await connection.execute(end)
 
     async def _blocked(self, role: PostgresRole, state: RoleState, error: psycopg.Error) -> None:
-        listed = [line.strip() for line in (error.diag.message_detail or "").splitlines() if line.strip()]
+        text = error.diag.message_detail or words(error)
+        listed = [line.strip() for line in text.splitlines() if line.strip()]
         self.report.fields(role, {"dependencies": [line[:512] for line in listed[:20]]})
         advice = (
             "Drop, hand over or revoke what is listed in status.dependencies"
@@ -372,13 +379,20 @@ class RoleDrop:
         )
 
 
+async def _has_passed_on(connection: Connection, role: int) -> bool:
+    """Whether others hold something that the role has given."""
+    cursor = await connection.execute(query("privileges_of"), {"role": role})
+    return any(row["grantor"] == role != row["grantee"] for row in await cursor.fetchall())
+
+
 async def _owns_anything(connection: Connection, role: int) -> bool:
-    """Whether there is something to lose. Default privileges and user mappings count as the role's, but mean nothing without
-    it; REASSIGN leaves them, DROP OWNED takes them (https://www.postgresql.org/docs/current/role-removal.html)."""
+    """Whether there is something to lose, here or in no database (databases and tablespaces themselves). Default privileges and user
+    mappings count as the role's, but mean nothing without it; REASSIGN leaves them, DROP OWNED takes them
+    (https://www.postgresql.org/docs/current/role-removal.html)."""
     cursor = await connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid"
-        " WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass"
-        " AND s.refobjid = %s AND s.deptype = 'o'"
+        "SELECT EXISTS (SELECT FROM pg_shdepend s"
+        " WHERE s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        " AND s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s AND s.deptype = 'o'"
         " AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)) AS owns",
         [role],
     )
