@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 
 from lakebase_operator.api import PostgresRole, Reason
+from lakebase_operator.api.postgres_role import PostgresRoleStatus
 from lakebase_operator.domain.errors import TransientError
 from lakebase_operator.external.kube.objects import Secret
 from lakebase_operator.external.postgres.logins import scram_verifier
@@ -142,6 +143,31 @@ async def test_a_lost_secret_and_a_role_that_was_made_anew_get_a_password_that_w
     await logins.sync(role)
     assert logins.published(role)["password"] == secret["password"]
     assert await logins.works(role.role_name, secret["password"])
+
+
+@pytest.mark.requirement("R-160")
+@pytest.mark.parametrize("what", ["lost", "edited"])
+async def test_whoever_has_read_a_secret_before_it_was_lost_works_on_for_the_overlap(
+    world: World, what: str
+) -> None:
+    logins, role = Logins(world), app(world)
+    saying = await logins.sync(role)
+    before = logins.cluster.secrets[role.secret_name]
+    status = PostgresRoleStatus.model_validate({"password": saying.fields["password"]})
+    role = role.model_copy(update={"status": status})
+    if what == "lost":
+        logins.cluster.secrets.clear()
+    else:
+        edited = replace(before, values={**before.values, "password": b"edited"})
+        logins.cluster.secrets[role.secret_name] = edited
+    await logins.sync(role)
+    assert said(logins, role) == (READY, Reason.SUCCEEDED)
+    assert await logins.client(logins.cluster.secrets[role.secret_name].values)
+    assert await logins.client(before.values), "nobody is turned away"
+    logins.now += timedelta(hours=24)
+    await logins.sync(role)
+    assert not await logins.client(before.values)
+    assert await logins.client(logins.cluster.secrets[role.secret_name].values)
 
 
 async def test_a_server_that_refuses_verifiers_is_told_in_its_own_words(

@@ -155,7 +155,9 @@ class LoginsStep:
         held = self._held(secret)
         self._tell(role, password, held)
         asked = role.metadata.annotations.get(ANNOTATION_ROTATE)
-        coming = coming_credential(held, password, names, given=chosen, asked=asked, now=self.now)
+        told = role.status.password
+        last = told.login if told is not None else None
+        coming = coming_credential(held, password, names, given=chosen, asked=asked, now=self.now, last=last)
         if held.current is None or coming is not None:
             assert coming is not None, "without a password there is always one to come"
             held = replace(held, coming=coming, handled=asked or held.handled)
