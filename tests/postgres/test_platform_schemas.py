@@ -449,7 +449,7 @@ async def test_only_if_asked_for_it_is_dropped_with_everything(any_world: World,
 
 
 @pytest.mark.requirement("R-121")
-@pytest.mark.parametrize("outside", ["view", "key", "table", "column"])
+@pytest.mark.parametrize("outside", ["view", "key", "table", "column", "function", "type"])
 async def test_it_is_not_dropped_while_something_outside_depends_on_it(world: World, outside: str) -> None:
     role = await filled(world, application(world, platform={"deletionPolicy": "Drop"}, deletionPolicy="Drop"))
     await world.run("CREATE SCHEMA sales")
@@ -463,6 +463,15 @@ async def test_it_is_not_dropped_while_something_outside_depends_on_it(world: Wo
             )
         case "column":
             await world.run("CREATE TABLE sales.orders (id shop_app.positive)")
+        case "function":
+            await world.run("CREATE FUNCTION shop_app.orders() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        case "type":
+            other = await world.role("other")
+            await world.run(
+                "CREATE TYPE shop_app.orders AS ENUM ('open')",
+                "ALTER TYPE shop_app.orders OWNER TO {o}",
+                o=other,
+            )
         case _:
             await world.run("CREATE TABLE shop_app.orders (id int)")
     deleted = being_deleted(role)
@@ -472,13 +481,27 @@ async def test_it_is_not_dropped_while_something_outside_depends_on_it(world: Wo
     assert ("orders" if outside != "view" else "sales.notes") in synced.of(deleted).message
     assert await world.value("SELECT note FROM shop_app.state") == "kept"
     assert await exists(world, role.role_name)
-    if outside == "table":
-        await world.run("DROP TABLE shop_app.orders")
+    if outside in ("table", "function", "type"):
+        await world.run(f"DROP {outside} shop_app.orders")
     else:
         await world.run("DROP SCHEMA sales CASCADE")
     synced = await world.sync(deleted)
     assert synced.dropped[role.role_name]
     assert await owner_of(world, "shop_app") is None
+
+
+@pytest.mark.requirement("R-121")
+async def test_another_schema_that_has_its_name_by_now_is_not_dropped(any_world: World) -> None:
+    world = any_world
+    role = await filled(world, application(world, platform={"deletionPolicy": "Drop"}, deletionPolicy="Drop"))
+    other = await world.owned_role("other")
+    await world.run(
+        "ALTER SCHEMA shop_app RENAME TO moved", "CREATE SCHEMA shop_app AUTHORIZATION {o}", o=other
+    )
+    deleted = being_deleted(role)
+    await world.sync(deleted)
+    assert await owner_of(world, "shop_app") == other
+    assert await world.value("SELECT note FROM moved.state") == "kept"
 
 
 @pytest.mark.requirement("R-121")

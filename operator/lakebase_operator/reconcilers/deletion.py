@@ -39,8 +39,14 @@ from lakebase_operator.external.postgres.errors import query_error, words
 from lakebase_operator.external.postgres.grants import exclusive
 from lakebase_operator.external.postgres.logins import read_given
 from lakebase_operator.external.postgres.ownership import read_ownership
-from lakebase_operator.external.postgres.platform_schemas import depends_on_schema, read_platform_schemas
+from lakebase_operator.external.postgres.platform_schemas import (
+    depends_on_schema,
+    foreign_in_schema,
+    read_made,
+    read_platform_schemas,
+)
 from lakebase_operator.external.postgres.queries import query
+from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.login_roles import logs_in_for
@@ -279,15 +285,16 @@ class RoleDrop:
     async def _drop_schema(
         self, connection: Connection, role: PostgresRole, known: PlatformSchemaStatus
     ) -> str | None:
-        """What is in the way, if anything is. A schema that is neither the role's nor made by the operator is left."""
+        """What is in the way, if anything is. A schema that is neither the role's nor made by the operator is left, also where one of
+        this name was."""
         logins = await self._logins(role)
         states = [one for one in (self.roles.states.get(role.role_name), *logins) if one is not None]
-        owners = {known.name: {one.oid for one in states}}
-        found = (await read_platform_schemas(connection, owners, frozenset())).get(known.name)
-        if found is None or not (known.created or found.owner in owners[known.name]):
+        owners = {one.oid for one in states}
+        ledger = (await preflight(connection)).ledger
+        made = await read_made(connection, self.owner) if ledger else frozenset()
+        found = (await read_platform_schemas(connection, {known.name: owners}, made)).get(known.name)
+        if found is None or not (found.made or found.owner in owners):
             return None
-        if found.foreign is not None:
-            return f"it holds {found.foreign}"
         owner = self.roles.by_oid[found.owner]
         actor = owner.actor
         if not (
@@ -298,6 +305,8 @@ class RoleDrop:
         ):
             return f'the operator cannot act for its owner "{owner.name}"'
         async with exclusive(connection):
+            if foreign := await foreign_in_schema(connection, found.oid, owners):
+                return f"it holds {foreign}"
             if outside := await depends_on_schema(connection, found.oid):
                 return f"{', '.join(outside)} would go with it"
             lent = None if actor.inherits or actor.is_operator else self._loan(owner, inherit=True)
