@@ -491,6 +491,38 @@ async def test_it_is_not_dropped_while_something_outside_depends_on_it(world: Wo
 
 
 @pytest.mark.requirement("R-121")
+@pytest.mark.parametrize("name", ["shop-app", 'Ünïcode "x" %s {y}'])
+async def test_it_is_dropped_whatever_its_name_is(any_world: World, name: str) -> None:
+    world = any_world
+    role = application(world, name, platform={"deletionPolicy": "Drop"}, deletionPolicy="Drop")
+    role = known(role, await world.sync(role))
+    quoted = '"' + name.replace('"', '""') + '"'
+    async with world.login(role.role_name) as connection:
+        for statement in (
+            "CREATE TABLE {0}.state (id serial PRIMARY KEY, note text DEFAULT 'x' CHECK (note <> ''))",
+            "CREATE VIEW {0}.notes AS SELECT note FROM {0}.state",
+            "CREATE FUNCTION {0}.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            "CREATE TRIGGER t BEFORE INSERT ON {0}.state FOR EACH ROW EXECUTE FUNCTION {0}.f()",
+            "CREATE POLICY p ON {0}.state USING (true)",
+            "CREATE DOMAIN {0}.positive AS int CHECK (value > 0)",
+        ):
+            await connection.execute(statement.replace("{0}", quoted).encode())
+    await world.run(
+        "CREATE SCHEMA sales", "CREATE VIEW sales.notes AS SELECT note FROM {schema}.notes", schema=name
+    )
+    deleted = being_deleted(role)
+    synced = await world.sync(deleted)
+    assert synced.said(deleted) == (STALLED, Reason.PLATFORM_SCHEMA_IN_USE)
+    told = synced.of(deleted).message.split("is not dropped: ")[1]
+    assert "sales.notes" in told
+    assert quoted not in told, "what is in it is not in the way"
+    await world.run("DROP SCHEMA sales CASCADE")
+    synced = await world.sync(deleted)
+    assert synced.dropped[role.role_name], [one.message for one in synced.report.said()]
+    assert await owner_of(world, name) is None
+
+
+@pytest.mark.requirement("R-121")
 async def test_another_schema_that_has_its_name_by_now_is_not_dropped(any_world: World) -> None:
     world = any_world
     role = await filled(world, application(world, platform={"deletionPolicy": "Drop"}, deletionPolicy="Drop"))
