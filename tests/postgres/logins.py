@@ -136,7 +136,8 @@ class Logins:
             conclude_roles(known, [self.world.database], {}, self.report)
             executed = (*schemas.executed, *logins.statements.executed)
             self.planned = [text for _, text, _ in executed] if dry else []
-            drop = RoleDrop(self.world.access(), home, found.role, known, self.report, [self.world.database])
+            access, databases = self.world.access(), [self.world.database]
+            drop = RoleDrop(access, home, found.role, known, self.report, databases, str(KEY))
             for role in roles:
                 if is_deleting(role):
                     assert await drop.run(role)

@@ -9,6 +9,8 @@ import pytest
 from psycopg import sql
 
 from lakebase_operator.api import PostgresRole, Reason
+from lakebase_operator.api.postgres_role import PostgresRoleStatus
+from lakebase_operator.domain.errors import TransientError
 from lakebase_operator.external.kube.objects import Secret
 from lakebase_operator.external.postgres.logins import scram_verifier
 from tests.postgres.logins import EndedError, Logins
@@ -141,6 +143,31 @@ async def test_a_lost_secret_and_a_role_that_was_made_anew_get_a_password_that_w
     await logins.sync(role)
     assert logins.published(role)["password"] == secret["password"]
     assert await logins.works(role.role_name, secret["password"])
+
+
+@pytest.mark.requirement("R-160")
+@pytest.mark.parametrize("what", ["lost", "edited"])
+async def test_whoever_has_read_a_secret_before_it_was_lost_works_on_for_the_overlap(
+    world: World, what: str
+) -> None:
+    logins, role = Logins(world), app(world)
+    saying = await logins.sync(role)
+    before = logins.cluster.secrets[role.secret_name]
+    status = PostgresRoleStatus.model_validate({"password": saying.fields["password"]})
+    role = role.model_copy(update={"status": status})
+    if what == "lost":
+        logins.cluster.secrets.clear()
+    else:
+        edited = replace(before, values={**before.values, "password": b"edited"})
+        logins.cluster.secrets[role.secret_name] = edited
+    await logins.sync(role)
+    assert said(logins, role) == (READY, Reason.SUCCEEDED)
+    assert await logins.client(logins.cluster.secrets[role.secret_name].values)
+    assert await logins.client(before.values), "nobody is turned away"
+    logins.now += timedelta(hours=24)
+    await logins.sync(role)
+    assert not await logins.client(before.values)
+    assert await logins.client(logins.cluster.secrets[role.secret_name].values)
 
 
 async def test_a_server_that_refuses_verifiers_is_told_in_its_own_words(
@@ -277,6 +304,45 @@ async def test_two_logins_take_turns_and_act_as_their_owner(any_world: World) ->
     assert limits == [(5,)]
 
 
+@pytest.mark.requirement("R-159", "R-160")
+async def test_a_setting_that_the_server_refuses_keeps_nobody_from_logging_in(world: World) -> None:
+    logins = Logins(world)
+    role = app(world, settings={"log_statement": "all", "statement_timeout": "30s"})
+    saying = await logins.sync(role)
+    assert said(logins, role) == (STALLED, Reason.PERMISSION_DENIED)
+    assert "log_statement" in saying.message
+    first = logins.published(role)
+    statement = f"""ALTER ROLE "{first["username"]}" SET "log_statement" TO 'all'"""
+    assert any(issue["fix"].endswith(statement) for issue in saying.fields["issues"])
+    async with await world.server.connect(
+        world.database, user=first["username"], password=first["password"]
+    ) as session:
+        row = await (
+            await session.execute("SELECT current_user, current_setting('statement_timeout')")
+        ).fetchone()
+        assert row == (role.role_name, "30s")
+    logins.now += 90 * DAYS
+    await logins.sync(role)
+    second = logins.published(role)
+    assert second["username"] != first["username"]
+    assert await logins.client(logins.cluster.secrets[role.secret_name].values)
+
+
+@pytest.mark.parametrize("spelled", ["role", "ROLE"])
+async def test_a_login_acts_as_its_owner_whatever_role_its_owner_acts_as(world: World, spelled: str) -> None:
+    logins, other = Logins(world), await world.owned_role("other", "NOLOGIN")
+    role = app(world, settings={spelled: other}, memberOf=[{"role": other}])
+    for _ in range(2):
+        await logins.sync(role)
+        assert said(logins, role) == (READY, Reason.SUCCEEDED)
+        secret = logins.published(role)
+        async with await world.server.connect(
+            world.database, user=secret["username"], password=secret["password"]
+        ) as session:
+            row = await (await session.execute("SELECT current_user")).fetchone()
+            assert row == (role.role_name,)
+
+
 @pytest.mark.requirement("R-109", "R-161")
 @pytest.mark.parametrize("kind", ["Two", "One"])
 async def test_wherever_the_process_ends_no_password_is_lost_and_no_client_is_turned_away(
@@ -396,6 +462,28 @@ async def test_sessions_that_the_operator_may_not_end_are_reported_with_the_stat
 
 
 @pytest.mark.requirement("R-83")
+@pytest.mark.parametrize("kind", ["One", "Two"])
+async def test_a_login_is_suspended_also_where_its_secret_cannot_be_read(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins, password = Logins(world), {"logins": kind}
+    await logins.sync(app(world, password=password))
+    secret = logins.published(app(world))
+    session = await world.server.connect(world.database, user=secret["username"], password=secret["password"])
+
+    async def refuse(namespace: str, name: str) -> Secret | None:
+        raise TransientError(Reason.INTERNAL_ERROR, f"{namespace}/{name} cannot be read.")
+
+    monkeypatch.setattr(logins.cluster, "read_secret", refuse)
+    role = app(world, password=password, suspend=True)
+    await logins.sync(role)
+    assert said(logins, role) == (WAITING, Reason.INTERNAL_ERROR)
+    with pytest.raises(psycopg.errors.AdminShutdown):
+        await session.execute("SELECT 1")
+    assert not await logins.works(secret["username"], secret["password"])
+
+
+@pytest.mark.requirement("R-83")
 async def test_a_suspended_identity_comes_back(world: World) -> None:
     logins = Logins(world)
     plain = postgres_role(world.name("job"), login=True)
@@ -411,6 +499,59 @@ async def test_dropping_a_role_drops_its_logins(world: World) -> None:
     await logins.sync(role)
     await logins.sync(app(world, deletionPolicy="Drop", meta={"deletionTimestamp": DELETED_AT}))
     assert await world.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", role.role_name + "%") == []
+
+
+@pytest.mark.parametrize(
+    "change", ["no password is declared any more", "it was changed by hand", "the ledger is lost"]
+)
+async def test_a_login_goes_with_its_role_whatever_has_happened_in_between(world: World, change: str) -> None:
+    logins, role, spec = Logins(world), app(world), {}
+    await logins.sync(role)
+    login = logins.published(role)["username"]
+    if change == "no password is declared any more":
+        spec = {"password": None}
+        await logins.sync(app(world, **spec))
+    elif change == "it was changed by hand":
+        await world.run("ALTER ROLE {r} RESET role", r=login)
+    else:
+        await world.run("DROP SCHEMA lakebase_operator CASCADE")
+    await logins.sync(app(world, **spec, deletionPolicy="Drop", meta={"deletionTimestamp": DELETED_AT}))
+    assert await world.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", role.role_name + "%") == []
+
+
+async def test_a_role_of_somebody_else_that_has_the_name_of_a_login_is_not_dropped(world: World) -> None:
+    logins, role = Logins(world), postgres_role(world.name("app"), login=True)
+    await logins.sync(role)
+    theirs = f"{role.role_name}_1"
+    async with world.session() as connection:
+        await connection.execute(f'CREATE ROLE "{theirs}" LOGIN'.encode())
+        await connection.execute(f'ALTER ROLE "{theirs}" SET role TO "{role.role_name}"'.encode())
+    going = {"deletionPolicy": "Drop", "login": True}
+    await logins.sync(postgres_role(role.role_name, {"deletionTimestamp": DELETED_AT}, **going))
+    assert await logins.names(role) == [theirs]
+
+
+async def test_the_operators_own_login_is_neither_published_nor_shut_out(superuser_world: World) -> None:
+    world, logins = superuser_world, Logins(superuser_world)
+    query = "SELECT rolcanlogin, rolpassword, rolconnlimit, rolvaliduntil FROM pg_authid WHERE rolname = %s"
+    before = await world.rows(query, world.operator)
+    for spec in (
+        {"password": {"logins": "One"}},
+        {"password": {}},
+        {"login": True, "suspend": True},
+        {"login": False},
+        {"attributes": {"validUntil": "2020-01-01T00:00:00Z"}},
+        {"attributes": {"connectionLimit": 0}},
+    ):
+        role = postgres_role(world.operator, **spec)
+        saying = await logins.sync(role)
+        assert said(logins, role) == (STALLED, Reason.INVALID_SPEC)
+        assert "operator itself" in saying.message
+        assert await world.rows(query, world.operator) == before
+        assert not logins.cluster.secrets
+    harmless = postgres_role(world.operator, login=True)
+    await logins.sync(harmless)
+    assert said(logins, harmless) == (READY, Reason.SUCCEEDED)
 
 
 # -- looking only ------------------------------------------------------------------------------------------------------

@@ -449,7 +449,7 @@ async def test_only_if_asked_for_it_is_dropped_with_everything(any_world: World,
 
 
 @pytest.mark.requirement("R-121")
-@pytest.mark.parametrize("outside", ["view", "key", "table", "column"])
+@pytest.mark.parametrize("outside", ["view", "key", "table", "column", "function", "type"])
 async def test_it_is_not_dropped_while_something_outside_depends_on_it(world: World, outside: str) -> None:
     role = await filled(world, application(world, platform={"deletionPolicy": "Drop"}, deletionPolicy="Drop"))
     await world.run("CREATE SCHEMA sales")
@@ -463,6 +463,15 @@ async def test_it_is_not_dropped_while_something_outside_depends_on_it(world: Wo
             )
         case "column":
             await world.run("CREATE TABLE sales.orders (id shop_app.positive)")
+        case "function":
+            await world.run("CREATE FUNCTION shop_app.orders() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        case "type":
+            other = await world.role("other")
+            await world.run(
+                "CREATE TYPE shop_app.orders AS ENUM ('open')",
+                "ALTER TYPE shop_app.orders OWNER TO {o}",
+                o=other,
+            )
         case _:
             await world.run("CREATE TABLE shop_app.orders (id int)")
     deleted = being_deleted(role)
@@ -472,13 +481,59 @@ async def test_it_is_not_dropped_while_something_outside_depends_on_it(world: Wo
     assert ("orders" if outside != "view" else "sales.notes") in synced.of(deleted).message
     assert await world.value("SELECT note FROM shop_app.state") == "kept"
     assert await exists(world, role.role_name)
-    if outside == "table":
-        await world.run("DROP TABLE shop_app.orders")
+    if outside in ("table", "function", "type"):
+        await world.run(f"DROP {outside} shop_app.orders")
     else:
         await world.run("DROP SCHEMA sales CASCADE")
     synced = await world.sync(deleted)
     assert synced.dropped[role.role_name]
     assert await owner_of(world, "shop_app") is None
+
+
+@pytest.mark.requirement("R-121")
+@pytest.mark.parametrize("name", ["shop-app", 'Ünïcode "x" %s {y}'])
+async def test_it_is_dropped_whatever_its_name_is(any_world: World, name: str) -> None:
+    world = any_world
+    role = application(world, name, platform={"deletionPolicy": "Drop"}, deletionPolicy="Drop")
+    role = known(role, await world.sync(role))
+    quoted = '"' + name.replace('"', '""') + '"'
+    async with world.login(role.role_name) as connection:
+        for statement in (
+            "CREATE TABLE {0}.state (id serial PRIMARY KEY, note text DEFAULT 'x' CHECK (note <> ''))",
+            "CREATE VIEW {0}.notes AS SELECT note FROM {0}.state",
+            "CREATE FUNCTION {0}.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            "CREATE TRIGGER t BEFORE INSERT ON {0}.state FOR EACH ROW EXECUTE FUNCTION {0}.f()",
+            "CREATE POLICY p ON {0}.state USING (true)",
+            "CREATE DOMAIN {0}.positive AS int CHECK (value > 0)",
+        ):
+            await connection.execute(statement.replace("{0}", quoted).encode())
+    await world.run(
+        "CREATE SCHEMA sales", "CREATE VIEW sales.notes AS SELECT note FROM {schema}.notes", schema=name
+    )
+    deleted = being_deleted(role)
+    synced = await world.sync(deleted)
+    assert synced.said(deleted) == (STALLED, Reason.PLATFORM_SCHEMA_IN_USE)
+    told = synced.of(deleted).message.split("is not dropped: ")[1]
+    assert "sales.notes" in told
+    assert quoted not in told, "what is in it is not in the way"
+    await world.run("DROP SCHEMA sales CASCADE")
+    synced = await world.sync(deleted)
+    assert synced.dropped[role.role_name], [one.message for one in synced.report.said()]
+    assert await owner_of(world, name) is None
+
+
+@pytest.mark.requirement("R-121")
+async def test_another_schema_that_has_its_name_by_now_is_not_dropped(any_world: World) -> None:
+    world = any_world
+    role = await filled(world, application(world, platform={"deletionPolicy": "Drop"}, deletionPolicy="Drop"))
+    other = await world.owned_role("other")
+    await world.run(
+        "ALTER SCHEMA shop_app RENAME TO moved", "CREATE SCHEMA shop_app AUTHORIZATION {o}", o=other
+    )
+    deleted = being_deleted(role)
+    await world.sync(deleted)
+    assert await owner_of(world, "shop_app") == other
+    assert await world.value("SELECT note FROM moved.state") == "kept"
 
 
 @pytest.mark.requirement("R-121")

@@ -933,6 +933,61 @@ async def test_what_somebody_else_granted_goes_as_well_where_the_operator_can_ac
     assert {letters for _, _, letters in await own_memberships(world, owner)} == {"A"}
 
 
+async def _passed_on(world: World) -> None:
+    """A role that has let somebody else read a table is to be dropped."""
+    owner, friend, name = await world.owned_role("owner"), await world.role("friend"), world.name("app")
+    role = postgres_role(name, login=True, deletionPolicy="Drop")
+    await world.sync(role)
+    await world.run(
+        "CREATE SCHEMA sales", "CREATE TABLE sales.orders (id int)", "CREATE TABLE sales.items (id int)",
+        "ALTER SCHEMA sales OWNER TO {o}", "ALTER TABLE sales.orders OWNER TO {o}", "ALTER TABLE sales.items OWNER TO {o}",
+        "GRANT USAGE ON SCHEMA sales TO {r}, {f}", "GRANT SELECT ON sales.items TO {r}",
+        "GRANT SELECT ON sales.orders TO {r} WITH GRANT OPTION",
+        "SET ROLE {r}", "GRANT SELECT ON sales.orders TO {f}", "RESET ROLE",
+        o=owner, f=friend, r=name,
+    )  # fmt: skip
+    leaving = being_deleted(role)
+    synced = await world.sync(leaving)
+    assert synced.dropped == {name: False}
+    assert synced.said(leaving) == (STALLED, Reason.ROLE_DROP_BLOCKED)
+    assert synced.of(leaving).fields["dependencies"] == ["privileges for table sales.orders"]
+    assert await world.allowed(friend, "SELECT * FROM sales.orders"), "that was not the operator's to take"
+    await world.run(
+        "REVOKE SELECT ON sales.orders FROM {r} CASCADE", r=name
+    )  # somebody who knows what goes with it
+    assert (await world.sync(leaving)).dropped == {name: True}
+
+
+@pytest.mark.requirement("R-188")
+async def test_what_a_role_has_passed_on_keeps_it_and_is_told(any_world: World) -> None:
+    await _passed_on(any_world)
+
+
+@pytest.mark.requirement("R-188")
+async def test_a_superuser_does_not_take_what_a_role_has_passed_on_either(superuser_world: World) -> None:
+    await _passed_on(superuser_world)
+
+
+@pytest.mark.requirement("R-188")
+async def test_a_role_that_owns_a_database_keeps_its_privileges_on_it_while_that_keeps_it(
+    superuser_world: World,
+) -> None:
+    world = superuser_world
+    other, name = await world.another_database(), world.name("app")
+    role = postgres_role(name, login=True, deletionPolicy="Drop")
+    await world.sync(role)
+    await world.run(
+        "ALTER DATABASE {d} OWNER TO {r}", "REVOKE CONNECT ON DATABASE {d} FROM PUBLIC", d=other, r=name
+    )
+    held = await world.database_acl(name, other)
+    assert held >= {"CONNECT", "CREATE"}
+    leaving = being_deleted(role)
+    synced = await world.sync(leaving)
+    assert synced.said(leaving) == (STALLED, Reason.ROLE_DROP_BLOCKED)
+    assert synced.of(leaving).fields["dependencies"] == [f"owner of database {other}"]
+    assert await world.database_acl(name, other) == held
+
+
 @pytest.mark.requirement("R-188")
 async def test_a_role_that_owns_something_is_not_dropped_and_its_object_says_what(any_world: World) -> None:
     world = any_world

@@ -159,6 +159,24 @@ async def test_under_revoke_what_others_give_beyond_the_declared_goes(any_world:
         assert not (await world.sync(role, policy=elsewhere)).writes
 
 
+@pytest.mark.requirement("R-183")
+async def test_what_comes_with_making_a_role_is_nobodys_to_declare_also_beside_a_declared_membership(
+    any_world: World,
+) -> None:
+    world = any_world
+    group, maker = world.name("group"), await world.owned_role("maker", "LOGIN CREATEROLE")
+    async with world.login(maker) as session:
+        await session.execute(f'CREATE ROLE "{group}"'.encode())
+        await session.execute(f'GRANT "{group}" TO "{world.operator}" WITH ADMIN TRUE'.encode())
+    role = postgres_role(maker, memberOf=[{"role": group}])
+    declared = {(group, world.server.superuser, "A"), (group, world.operator, "IS")}
+    for policy in (REPORT, REVOKE):
+        synced = await world.sync(role, policy=policy)
+        assert synced.said(role) == (READY, Reason.SUCCEEDED)
+        assert (synced.of(role).fields["issues"], synced.of(role).fields["unmanaged"]) == ([], 0)
+        assert await memberships(world, maker) == declared
+
+
 async def test_under_revoke_what_was_passed_on_goes_from_the_leaves(any_world: World) -> None:
     world = any_world
     group = await world.owned_role("group", "NOLOGIN")

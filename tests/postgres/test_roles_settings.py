@@ -85,6 +85,19 @@ async def test_a_database_that_does_not_exist_is_waited_for_and_the_rest_is_done
     assert await database_settings(world, name) == {world.database: ["work_mem=8MB"]}
 
 
+async def test_a_list_of_names_means_what_the_server_would_read(world: World) -> None:
+    name = world.name("app")
+    await world.run('CREATE SCHEMA "Ärger"', 'CREATE TABLE "Ärger".things (id int)', "CREATE SCHEMA sales")
+    role = postgres_role(name, login=True, settings={"search_path": "ÄRGER, Sales"})
+    synced = await world.sync(role)
+    assert synced.said(role) == (READY, Reason.SUCCEEDED)
+    async with world.login(name) as session:
+        declared = await (await session.execute("SHOW search_path")).fetchone()
+        await session.execute("SET search_path TO ÄRGER, Sales")
+        assert await (await session.execute("SHOW search_path")).fetchone() == declared
+    assert not (await world.sync(role)).writes
+
+
 # -- refused -----------------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +108,13 @@ async def test_what_the_server_refuses_is_told_with_its_statement_and_the_rest_i
     name, group = world.name("app"), await world.owned_role("group", "NOLOGIN")
     role = postgres_role(
         name,
-        settings={"log_statement": "all", "work_mem": "8MB", "statement_timeout": "soon"},
+        settings={
+            "log_statement": "all",
+            "work_mem": "8MB",
+            "statement_timeout": "soon",
+            "is_superuser": "on",
+            "a..b": "x",
+        },
         databaseSettings={world.database: {"log_statement": "all", "lock_timeout": "5s"}},
         comment="For the app",
         memberOf=[{"role": group}],
@@ -107,6 +126,8 @@ async def test_what_the_server_refuses_is_told_with_its_statement_and_the_rest_i
         "setting log_statement": "PermissionDenied",
         f"setting log_statement in database {world.database}": "PermissionDenied",
         "setting statement_timeout": "InvalidSpec",
+        "setting is_superuser": "InvalidSpec",
+        "setting a..b": "InvalidSpec",
     }
     assert f'ALTER ROLE "{name}" SET "log_statement" TO \'all\'' in told["setting log_statement"][1]
     assert await settings(world, name) == ["work_mem=8MB"]
@@ -205,6 +226,19 @@ async def test_who_declares_the_login_declares_its_validity(any_world: World) ->
     refused = postgres_role(theirs, login=True, adopt=False)
     assert (await world.sync(refused)).said(refused) == (STALLED, Reason.ROLE_EXISTS)
     assert (await attributes(world, theirs))["validUntil"] == datetime(2040, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/St_Johns"])
+@pytest.mark.parametrize(
+    "until", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2030-06-01T12:00:00.5+02:00"]
+)
+async def test_a_date_is_set_once_wherever_the_server_is(world: World, zone: str, until: str) -> None:
+    await world.run(f"ALTER DATABASE {{d}} SET timezone TO '{zone}'", d=world.database)
+    role = postgres_role(world.name("app"), login=True, attributes={"validUntil": until})
+    await world.sync(role)
+    second = await world.sync(role)
+    assert second.said(role) == (READY, Reason.SUCCEEDED)
+    assert not second.writes
 
 
 @pytest.mark.parametrize("lacking", [("superuser",), ("superuser", "commented", "database_settings")])

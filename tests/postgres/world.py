@@ -394,7 +394,7 @@ class World:
                     conclude(item, tallies[item.grant.metadata.uid], now, report)
             await exposing.show({})
             conclude_roles(roles, names, {}, report)
-            drop = RoleDrop(access, home, found.role, roles, report, names)
+            drop = RoleDrop(access, home, found.role, roles, report, names, owner)
             dropped = {one.role_name: await drop.run(one) for one in view.roles if is_deleting(one)}
         return Synced(report, tallies, roles, results, dropped, self.logged(log, names))
 

@@ -233,7 +233,8 @@ class _Plan:
         held = target if own else NOTHING
         for edge in others:
             held |= edge.options
-            if not (surplus := edge.options - target):
+            surplus = edge.options - target
+            if not surplus or not is_unmanaged(role, self.member, edge):
                 continue
             if self.unmanaged is UnmanagedAction.REVOKE:
                 self._narrow(role, edge, surplus)

@@ -151,6 +151,7 @@ def coming_credential(
     given: str | None,
     asked: str | None,
     now: datetime,
+    last: str | None = None,
 ) -> LoginCredential | None:
     """The credential that is to be published next; None: what is published stays.
 
@@ -168,6 +169,8 @@ def coming_credential(
         The annotation that asks for a change.
     now
         The time.
+    last
+        The login that was published last, as the status says. If the Secret is lost, those who have read it go on using that one.
     """
     current, coming = held.current, held.coming
     if given is not None:
@@ -179,10 +182,14 @@ def coming_credential(
     if coming is not None and coming.username in names:
         return coming
     if current is None or current.username not in names:
-        return _generated(names[0], password)
+        return _generated(_another(names, last), password)
     if is_asked_for(held, asked) or is_due(held, password, now):
-        return _generated(next((one for one in names if one != current.username), names[0]), password)
+        return _generated(_another(names, current.username), password)
     return None
+
+
+def _another(names: Sequence[str], used: str | None) -> str:
+    return next((one for one in names if one != used), names[0])
 
 
 def is_asked_for(held: Held, asked: str | None) -> bool:

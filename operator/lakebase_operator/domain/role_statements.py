@@ -60,10 +60,12 @@ def alter_role(name: str, options: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL(" ").join([sql.SQL("ALTER ROLE"), sql.Identifier(name), *options])
 
 
-LIST_PARAMETERS = frozenset(
-    {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
-)
-"""Parameters whose value is a list of names: given as one string, it would become a list of one strange name."""
+NAME_LISTS = frozenset({"search_path", "temp_tablespaces"})
+FILE_LISTS = frozenset({"local_preload_libraries", "session_preload_libraries"})
+"""Parameters whose value is a list, of names or of files: given as one string, it would become a list of one strange name."""
+
+_AS_WITHOUT_QUOTES = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+"""What PostgreSQL makes of a name without quotes: in UTF-8 it turns only these letters into small ones."""
 
 
 def parameter_values(parameter: str, value: str) -> tuple[str, ...]:
@@ -72,10 +74,13 @@ def parameter_values(parameter: str, value: str) -> tuple[str, ...]:
     >>> parameter_values("search_path", '"$user", Sales')
     ('$user', 'sales')
     """
-    if parameter.lower() not in LIST_PARAMETERS:
+    if parameter.lower() not in NAME_LISTS | FILE_LISTS:
         return (value,)
+    small = _AS_WITHOUT_QUOTES if parameter.lower() in NAME_LISTS else {}
     names = re.findall(r'"(?:[^"]|"")*"|[^\s,"]+', value)
-    unquoted = (name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in names)
+    unquoted = (
+        name[1:-1].replace('""', '"') if name.startswith('"') else name.translate(small) for name in names
+    )
     return tuple(unquoted) or ("",)
 
 

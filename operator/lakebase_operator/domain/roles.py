@@ -199,6 +199,13 @@ def alteration(spec: PostgresRoleSpec, state: RoleState) -> tuple[Step, ...]:
     return (Step(alter_role(state.name, options), f"altering role {state.name}"),) if options else ()
 
 
+def restricts_login(spec: PostgresRoleSpec) -> bool:
+    """Whether a declaration says how, how often or until when the role logs in, or that it does not: nothing for the operator's own."""
+    wanted = spec.attributes
+    limited = wanted.valid_until is not None or wanted.connection_limit is not None
+    return spec.password is not None or declared_login(spec) is False or limited
+
+
 def comment_change(spec: PostgresRoleSpec, state: RoleState, *, ours: bool) -> tuple[Step, ...]:
     """What makes the comment as declared; one that was set by the declaration goes with it."""
     if spec.comment == state.comment or (spec.comment is None and not ours):

@@ -487,6 +487,10 @@ _METADATA = (
 
 
 def _read(kind: str, metadata: ObjectMeta, spec: object) -> CatalogObject:
+    if (place := _nul_in(spec, ("spec",))) is not None:
+        return Broken(
+            kind, metadata, f"{_path(place)}: holds a NUL character, which no text in PostgreSQL can"
+        )
     try:
         read = MODELS[kind].from_object({"metadata": metadata, "spec": spec, "status": _NO_STATUS[kind]})
     except ValidationError as error:
@@ -496,6 +500,20 @@ def _read(kind: str, metadata: ObjectMeta, spec: object) -> CatalogObject:
         share_parts(cast(BaseModel, _content(read)), spec)
     share_field_sets(read)
     return read
+
+
+def _nul_in(value: object, place: tuple[int | str, ...]) -> tuple[int | str, ...] | None:
+    """Where there is a NUL character. The API server lets it in, and a single one would fail a statement about all objects."""
+    inner: Iterable[tuple[int | str, object]] = ()
+    if isinstance(value, str):
+        return place if "\0" in value else None
+    if isinstance(value, Mapping):
+        if any("\0" in key for key in value):
+            return place
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    return next((found for key, one in inner if (found := _nul_in(one, (*place, key))) is not None), None)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -127,7 +127,13 @@ class Closing:
         """Drop roles whose objects are being deleted, where that is declared."""
         databases = self.connection.spec.databases
         drop = RoleDrop(
-            self.access, self.home.session, self.home.preflight.role, roles, self.context.report, databases
+            self.access,
+            self.home.session,
+            self.home.preflight.role,
+            roles,
+            self.context.report,
+            databases,
+            str(self.context.view.key),
         )
         enforcing = self.connection.spec.mode is Mode.ENFORCE or is_deleting(self.connection)
         for role in self.context.view.roles:

@@ -14,6 +14,8 @@ from psycopg import sql
 from lakebase_operator.api import PostgresRole
 from lakebase_operator.api.names import role_name_problem
 from lakebase_operator.api.postgres_role import (
+    Logins,
+    Password,
     PlatformSchemaDeletionPolicy,
     PlatformSchemaStatus,
     RoleDeletionPolicy,
@@ -33,13 +35,21 @@ from lakebase_operator.domain.role_statements import (
     set_local_role,
 )
 from lakebase_operator.domain.roles import RoleState
-from lakebase_operator.external.postgres.errors import query_error
+from lakebase_operator.external.postgres.errors import query_error, words
 from lakebase_operator.external.postgres.grants import exclusive
+from lakebase_operator.external.postgres.logins import read_given
 from lakebase_operator.external.postgres.ownership import read_ownership
-from lakebase_operator.external.postgres.platform_schemas import depends_on_schema, read_platform_schemas
+from lakebase_operator.external.postgres.platform_schemas import (
+    depends_on_schema,
+    foreign_in_schema,
+    read_made,
+    read_platform_schemas,
+)
 from lakebase_operator.external.postgres.queries import query
+from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.access import Access
+from lakebase_operator.reconcilers.login_roles import logs_in_for
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.roles import Roles
 
@@ -55,6 +65,8 @@ class RoleDrop:
     report: Report
     databases: Sequence[str]
     """The connection's, the home first."""
+    owner: str
+    """As the ledger calls the connection."""
 
     async def run(self, role: PostgresRole) -> bool:
         """Drop what a PostgresRole that is being deleted says: its schema, its role. Returns whether that is done."""
@@ -112,18 +124,22 @@ class RoleDrop:
         )
 
     async def _drop(self, role: PostgresRole, state: RoleState) -> None:
-        for login in self._logins(role):
+        for login in await self._logins(role):
             await self._drop_one(role, login)
         await self._drop_one(role, state)
 
-    def _logins(self, role: PostgresRole) -> Iterable[RoleState]:
-        """Logins that were made to act for the role."""
-        names = login_names(role.role_name, role.spec.password) if role.spec.password else ()
-        for name in names:
-            login = self.roles.states.get(name)
-            acts_for_it = login is not None and login.settings.get("role") == role.role_name
-            if login is not None and acts_for_it and name not in self.roles.declared:
-                yield login
+    async def _logins(self, role: PostgresRole) -> Sequence[RoleState]:
+        """Logins that were made to act for the role, also if no password is declared any more: they could still log in."""
+        given = await read_given(self.home, self.owner) or {}
+        declared = login_names(role.role_name, role.spec.password) if role.spec.password else ()
+        return [
+            login
+            for name in login_names(role.role_name, Password(logins=Logins.TWO))
+            if (login := self.roles.states.get(name)) is not None
+            and (name in declared or login.oid in given)
+            and logs_in_for(login, role, given)
+            and name not in self.roles.declared
+        ]
 
     async def _drop_one(self, role: PostgresRole, state: RoleState) -> None:
         # Without LOGIN and without sessions nothing new can come to depend on it.
@@ -166,7 +182,8 @@ class RoleDrop:
         """Reassign what the role owns, then take away its privileges, in one transaction.
 
         REASSIGN and DROP OWNED need inherited membership; the operator gives it to itself for the transaction. DROP OWNED
-        runs only where nothing is owned any more: then it drops privileges, never objects.
+        runs only where nothing is owned any more: then it drops privileges, never objects. Nor does it run where the role has passed
+        something on, which it would take away from others (CASCADE): that keeps the role from being dropped.
         """
         name = state.name
         async with exclusive(connection):
@@ -182,8 +199,9 @@ class RoleDrop:
             elif kept is not None:
                 await self._take_over(connection, state, kept.name)
             if not await _owns_anything(connection, state.oid):
-                await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
-                await self._revoke_what_others_granted(connection, state)
+                if not await _has_passed_on(connection, state.oid):
+                    await connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+                await self._revoke_what_is_left(connection, state)
             for end in ends:
                 await connection.execute(end)
 
@@ -267,16 +285,16 @@ class RoleDrop:
     async def _drop_schema(
         self, connection: Connection, role: PostgresRole, known: PlatformSchemaStatus
     ) -> str | None:
-        """What is in the way, if anything is. A schema that is neither the role's nor made by the operator is left."""
-        states = [
-            one for one in (self.roles.states.get(role.role_name), *self._logins(role)) if one is not None
-        ]
-        owners = {known.name: {one.oid for one in states}}
-        found = (await read_platform_schemas(connection, owners, frozenset())).get(known.name)
-        if found is None or not (known.created or found.owner in owners[known.name]):
+        """What is in the way, if anything is. A schema that is neither the role's nor made by the operator is left, also where one of
+        this name was."""
+        logins = await self._logins(role)
+        states = [one for one in (self.roles.states.get(role.role_name), *logins) if one is not None]
+        owners = {one.oid for one in states}
+        ledger = (await preflight(connection)).ledger
+        made = await read_made(connection, self.owner) if ledger else frozenset()
+        found = (await read_platform_schemas(connection, {known.name: owners}, made)).get(known.name)
+        if found is None or not (found.made or found.owner in owners):
             return None
-        if found.foreign is not None:
-            return f"it holds {found.foreign}"
         owner = self.roles.by_oid[found.owner]
         actor = owner.actor
         if not (
@@ -287,6 +305,8 @@ class RoleDrop:
         ):
             return f'the operator cannot act for its owner "{owner.name}"'
         async with exclusive(connection):
+            if foreign := await foreign_in_schema(connection, found.oid, owners):
+                return f"it holds {foreign}"
             if outside := await depends_on_schema(connection, found.oid):
                 return f"{', '.join(outside)} would go with it"
             lent = None if actor.inherits or actor.is_operator else self._loan(owner, inherit=True)
@@ -314,13 +334,15 @@ class RoleDrop:
         everybody = self.roles.everybody(superuser=me.superuser)
         return loan(role, me, self.roles.edges, everybody, inherit=inherit, set_=set_)
 
-    async def _revoke_what_others_granted(self, connection: Connection, state: RoleState) -> None:
+    async def _revoke_what_is_left(self, connection: Connection, state: RoleState) -> None:
         """DROP OWNED leaves what the operator itself cannot revoke; each is revoked as its grantor where possible.
 
-        What cannot be revoked stays, and DROP ROLE names it.
+        What cannot be revoked stays, and DROP ROLE names it: also what the role has passed on.
         """
         cursor = await connection.execute(query("privileges_of"), {"role": state.oid})
         for row in await cursor.fetchall():
+            if row["grantee"] != state.oid:
+                continue
             statement = sql.SQL("REVOKE {} ON {} {} FROM {}").format(
                 sql.SQL(row["privilege"]),
                 sql.SQL(row["class"]),
@@ -329,7 +351,9 @@ class RoleDrop:
             )
             grantor = self.roles.by_oid.get(row["grantor"])
             if grantor is not None and grantor.actor.acting is not Acting.NO:
-                with suppress(psycopg.errors.InsufficientPrivilege):
+                with suppress(
+                    psycopg.errors.InsufficientPrivilege, psycopg.errors.DependentObjectsStillExist
+                ):
                     async with connection.transaction():  # a savepoint
                         await self._as_grantor(connection, grantor, statement)
 
@@ -349,7 +373,8 @@ class RoleDrop:
             await connection.execute(end)
 
     async def _blocked(self, role: PostgresRole, state: RoleState, error: psycopg.Error) -> None:
-        listed = [line.strip() for line in (error.diag.message_detail or "").splitlines() if line.strip()]
+        text = error.diag.message_detail or words(error)
+        listed = [line.strip() for line in text.splitlines() if line.strip()]
         self.report.fields(role, {"dependencies": [line[:512] for line in listed[:20]]})
         advice = (
             "Drop, hand over or revoke what is listed in status.dependencies"
@@ -363,13 +388,20 @@ class RoleDrop:
         )
 
 
+async def _has_passed_on(connection: Connection, role: int) -> bool:
+    """Whether others hold something that the role has given."""
+    cursor = await connection.execute(query("privileges_of"), {"role": role})
+    return any(row["grantor"] == role != row["grantee"] for row in await cursor.fetchall())
+
+
 async def _owns_anything(connection: Connection, role: int) -> bool:
-    """Whether there is something to lose. Default privileges and user mappings count as the role's, but mean nothing without
-    it; REASSIGN leaves them, DROP OWNED takes them (https://www.postgresql.org/docs/current/role-removal.html)."""
+    """Whether there is something to lose, here or in no database (databases and tablespaces themselves). Default privileges and user
+    mappings count as the role's, but mean nothing without it; REASSIGN leaves them, DROP OWNED takes them
+    (https://www.postgresql.org/docs/current/role-removal.html)."""
     cursor = await connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid"
-        " WHERE d.datname = current_database() AND s.refclassid = 'pg_authid'::regclass"
-        " AND s.refobjid = %s AND s.deptype = 'o'"
+        "SELECT EXISTS (SELECT FROM pg_shdepend s"
+        " WHERE s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        " AND s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s AND s.deptype = 'o'"
         " AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)) AS owns",
         [role],
     )

@@ -15,9 +15,9 @@ from lakebase_operator.api.postgres_role import PostgresRoleSpec, RoleAttributes
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError
 from lakebase_operator.domain.passwords import LoginCredential, is_revision_of, new_revision
-from lakebase_operator.domain.role_settings import settings_change
+from lakebase_operator.domain.role_settings import setting_name, settings_change
 from lakebase_operator.domain.role_statements import alter_role, create_role, grant_membership, role_options
-from lakebase_operator.domain.roles import RoleState, Step, alteration, declared_options
+from lakebase_operator.domain.roles import Issue, RoleState, Step, alteration, declared_options
 from lakebase_operator.external.postgres.logins import (
     Given,
     end_sessions,
@@ -167,23 +167,29 @@ class LoginRoles:
     # -- a login that acts for another role ------------------------------------------------------------------------
 
     def is_ours(self, state: RoleState, role: PostgresRole) -> bool:
-        """The ledger knows it from its birth on; where that is lost, it tells by what it acts as."""
-        given = self.given.get(state.oid)
-        if given is not None:
-            return given.resource == owner_name(role)
-        return state.settings.get("role") == role.role_name
+        """See :func:`logs_in_for`."""
+        return logs_in_for(state, role, self.given)
 
     async def _follow(self, role: PostgresRole, name: str, state: RoleState | None) -> None:
         """A login that acts for another role: a member of it, with its settings and limits."""
         owner = role.role_name
-        wanted = {**role.spec.settings, "role": owner}
+        wanted = {key: value for key, value in role.spec.settings.items() if key.lower() != "role"}
+        wanted["role"] = owner
         actual = dict(state.settings) if state is not None else {}
         # The owner first: PostgreSQL checks at each login that the login may act as it.
         if state is None or not self._is_member(state, owner):
             grant = grant_membership(owner, name, admin=False, inherit=True, set_=True)
             await self.execute(role, Step(grant, f"making {name} a member of {owner}"))
         for step in settings_change(name, wanted, actual, tuple(actual)).steps:
-            await self.execute(role, step)
+            try:
+                await self.execute(role, step)
+            except LakebaseError as error:
+                if self.home.closed or step.about == "role":
+                    raise
+                tally = self.roles.tallies[owner]  # as with the owner's: the rest is done
+                thing = f"{setting_name(str(step.about), None)} of {name}"
+                tally.note([Issue(thing, error.reason, f"{error.message} The statement: {step}")])
+                tally.failed(error)
         if state is not None:
             for step in alteration(_login_spec(role), state._replace(login=True)):
                 await self.execute(role, step)
@@ -229,6 +235,14 @@ class LoginRoles:
                 "The role cannot log in any more, but the operator may not end its sessions: grant it pg_signal_backend, or "
                 f"run as somebody who has it: {fix}",
             ) from error
+
+
+def logs_in_for(state: RoleState, role: PostgresRole, given: Mapping[int, Given]) -> bool:
+    """Whether a login was made for a role. The ledger knows it from its birth on; where that is lost, it tells by what it acts as."""
+    known = given.get(state.oid)
+    if known is not None:
+        return known.resource == owner_name(role)
+    return state.settings.get("role") == role.role_name
 
 
 def owner_name(role: PostgresRole) -> str:

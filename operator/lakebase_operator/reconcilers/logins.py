@@ -155,7 +155,9 @@ class LoginsStep:
         held = self._held(secret)
         self._tell(role, password, held)
         asked = role.metadata.annotations.get(ANNOTATION_ROTATE)
-        coming = coming_credential(held, password, names, given=chosen, asked=asked, now=self.now)
+        told = role.status.password
+        last = told.login if told is not None else None
+        coming = coming_credential(held, password, names, given=chosen, asked=asked, now=self.now, last=last)
         if held.current is None or coming is not None:
             assert coming is not None, "without a password there is always one to come"
             held = replace(held, coming=coming, handled=asked or held.handled)
@@ -326,8 +328,6 @@ class LoginsStep:
             if (state := self.roles.states.get(name)) is not None
             and (name == itself or self.login_roles.is_ours(state, role))
         ]
-        if password is not None:
-            self._tell(role, password, self._held(await self._secret(role)))
         for state in states:
             if state.name != itself and state.login:  # itself: see RoleChanges
                 step = Step(
@@ -335,6 +335,8 @@ class LoginsStep:
                 )
                 await self.login_roles.execute(role, step)
         await self.login_roles.end_sessions(states)
+        if password is not None:  # last, since that Secret may be out of reach
+            self._tell(role, password, self._held(await self._secret(role)))
 
     # -- telling -------------------------------------------------------------------------------------------------
 

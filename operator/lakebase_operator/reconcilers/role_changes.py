@@ -28,6 +28,7 @@ from lakebase_operator.domain.roles import (
     Step,
     alteration,
     comment_change,
+    restricts_login,
 )
 from lakebase_operator.domain.status import condition
 from lakebase_operator.external.postgres.roles import read_databases
@@ -156,6 +157,14 @@ class RoleChanges:
                 role,
                 Reason.ROLE_EXISTS,
                 f'The role "{state.name}" exists already and spec.adopt is false. Set adopt, or choose another name.',
+            )
+            return False
+        if state.actor.is_operator and restricts_login(role.spec):
+            self.report.stalled(
+                role,
+                Reason.INVALID_SPEC,
+                f'The operator itself logs in as "{state.name}": leave password, suspend, login: false, validUntil and '
+                "connectionLimit out, or name another role.",
             )
             return False
         wanted = IDENTITY_NAMES[role.spec.identity.type] if role.spec.identity else None

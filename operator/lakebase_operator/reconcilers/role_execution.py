@@ -149,5 +149,6 @@ def role_error(error: psycopg.Error, step: Step) -> LakebaseError:
     return query_error(error, doing=step.doing)
 
 
-_USERS_TO_CHANGE = frozenset({"0LP01", "22023", "2BP01"})
-"""A membership that would be a circle; a value that a parameter cannot have; ADMIN that somebody has used."""
+_USERS_TO_CHANGE = frozenset({"0LP01", "22023", "2BP01", "42601", "42602", "55P02"})
+"""A membership that would be a circle; a value that a parameter cannot have; ADMIN that somebody has used; no name of a parameter;
+a parameter that no session can change."""

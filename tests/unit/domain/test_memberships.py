@@ -206,6 +206,14 @@ def test_lakebases_own_memberships_and_those_of_a_creator_are_nobodys_to_declare
     ]
     result = changed([], edges, unmanaged=UnmanagedAction.REVOKE, everybody=theirs)
     assert [issue.object for issue in result.issues] == ["membership in pg_read_all_data"]
+    # A membership that is declared beside them does not make them count.
+    beside = changed(
+        [{"role": "r102"}, {"role": "databricks_superuser", "set": False}, {"role": "pg_read_all_data"}],
+        [*edges, edge(OPERATOR)],
+        unmanaged=UnmanagedAction.REVOKE,
+        everybody=theirs,
+    )
+    assert (beside.revokes, beside.grants, beside.issues) == ((), (), ())
 
 
 def test_what_a_superuser_gave_counts_as_given_by_the_bootstrap_superuser() -> None:

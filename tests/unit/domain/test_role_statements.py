@@ -56,6 +56,13 @@ def test_an_identity_is_made_by_the_extension_with_literals() -> None:
         ("search_path", '"$user", Sales,public', "\"search_path\" TO '$user', 'sales', 'public'"),
         ("Search_Path", '"A ""b"" , c"', '"Search_Path" TO \'A "b" , c\''),
         ("search_path", "", "\"search_path\" TO ''"),
+        # In UTF-8 PostgreSQL makes small letters of ASCII only, and none at all of file names.
+        ("search_path", "ÄRGER", "\"search_path\" TO 'Ärger'"),
+        (
+            "local_preload_libraries",
+            "$libdir/plugins/MyLib, B",
+            "\"local_preload_libraries\" TO '$libdir/plugins/MyLib', 'B'",
+        ),
     ],
 )
 def test_a_parameter_is_set_to_what_its_text_means(parameter: str, value: str, composed: str) -> None:

@@ -262,6 +262,12 @@ def test_the_answer_to_a_write_does_not_bring_back_what_is_gone() -> None:
         ({"objects": [{"tables": {"names": ["orders"]}}]}, "spec.objects[0].tables.schema: Field required"),
         ({"access": "Everything"}, "spec.access: Input should be 'Read', 'Modify' or 'Write'"),
         ({"subjects": []}, "spec.subjects: List should have at least 1 item after validation, not 0"),
+        # The API server takes both; in a statement about everything they would fail it for everybody.
+        (
+            {"objects": [{"tables": {"schema": "sales", "names": ["ord\0ers"]}}]},
+            "spec.objects[0].tables.names[0]: holds a NUL character, which no text in PostgreSQL can",
+        ),
+        ({"note\0": "x"}, "spec: holds a NUL character, which no text in PostgreSQL can"),
     ],
 )
 def test_a_broken_object_names_the_field_and_does_not_hide_the_others(spoil: Body, problem: str) -> None:

@@ -59,3 +59,12 @@ async def depends_on_schema(connection: Connection, schema: int) -> list[str]:
     """What lies outside of a schema and would go with it, or lose something; the first ten."""
     cursor = await connection.execute(query("depends_on_schema"), {"schema": schema})
     return [row["name"] async for row in cursor]
+
+
+async def foreign_in_schema(connection: Connection, schema: int, owners: Iterable[int]) -> str | None:
+    """Something in a schema that is owned by none of these roles, of whatever class, with its owner; None: there is nothing."""
+    cursor = await connection.execute(
+        query("foreign_in_schema"), {"schema": schema, "owners": sorted(owners)}
+    )
+    row = await cursor.fetchone()
+    return row["name"] if row is not None else None

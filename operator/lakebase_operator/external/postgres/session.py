@@ -21,6 +21,7 @@ Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 SETTINGS = {
     "search_path": "pg_catalog",
     "datestyle": "ISO",
+    "timezone": "UTC",  # elsewhere the last hours of 9999 are in the year 10000, which Python does not know
     "work_mem": "64MB",  # the comparison of 10,000 objects stays in memory
     "jit": "off",  # compiling it takes longer than running it
     "enable_memoize": "off",  # nothing comes twice where it would be used

@@ -7,11 +7,11 @@ WITH RECURSIVE going AS (
     UNION
     SELECT d.classid, d.objid FROM going g JOIN pg_depend d ON d.refclassid = g.classid AND d.refobjid = g.objid
 ),
--- What has no schema of its own is that of the table that it belongs to.
+-- What has no schema of its own is that of the table that it belongs to. Schemas are named as a statement names them.
 named AS MATERIALIZED (
     SELECT i.type, i.identity,
            COALESCE(i.schema, c.connamespace::regnamespace::text,
-                    CASE WHEN cardinality(a.object_names) > 1 THEN a.object_names[1] END) AS schema
+                    CASE WHEN cardinality(a.object_names) > 1 THEN quote_ident(a.object_names[1]) END) AS schema
     FROM going g
     LEFT JOIN pg_constraint c ON g.classid = 'pg_constraint'::regclass AND c.oid = g.objid
     CROSS JOIN LATERAL pg_identify_object(g.classid, g.objid, 0) AS i
@@ -19,5 +19,5 @@ named AS MATERIALIZED (
     WHERE g.classid <> 'pg_default_acl'::regclass
 )
 SELECT type || ' ' || identity AS name FROM named
-WHERE schema IS DISTINCT FROM (SELECT nspname FROM pg_namespace WHERE oid = %(schema)s) AND schema IS DISTINCT FROM 'pg_toast'
+WHERE schema IS DISTINCT FROM (SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = %(schema)s) AND schema IS DISTINCT FROM 'pg_toast'
 ORDER BY 1 LIMIT 10

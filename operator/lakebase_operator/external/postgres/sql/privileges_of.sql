@@ -1,7 +1,7 @@
--- Every privilege that a role holds in this database by an ACL, with its grantor and the object as a statement names it. Default
+-- Every privilege that a role holds or has given in this database by an ACL, with the object as a statement names it. Default
 -- privileges are not here: DROP OWNED takes them, and the role's own, whoever made them.
 -- "|| '{}'" unpacks a long ACL, lest aclexplode do so again for each of its entries.
-SELECT x.grantor, x.privilege_type || o.columns AS privilege, o.class, o.name
+SELECT x.grantor, x.grantee, x.privilege_type || o.columns AS privilege, o.class, o.name
 FROM (
     SELECT c.relacl AS acl, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS class,
            format('%%I.%%I', n.nspname, c.relname) AS name, '' AS columns
@@ -33,4 +33,4 @@ FROM (
     SELECT typacl, 'TYPE', oid::regtype::text, '' FROM pg_type
 ) AS o
 CROSS JOIN LATERAL aclexplode(o.acl || '{}'::aclitem[]) AS x
-WHERE o.acl IS NOT NULL AND x.grantee = %(role)s
+WHERE o.acl IS NOT NULL AND %(role)s IN (x.grantee, x.grantor)
