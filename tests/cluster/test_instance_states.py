@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.kube import Namespace, condition_of, current, is_ready, message_of
 from tests.cluster.lab import Lab
-from tests.cluster.manifests import grant, role
+from tests.cluster.manifests import grant, mapping, role
 from tests.cluster.operators import Operators
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -303,6 +303,31 @@ async def test_a_deletion_wakes_a_sleeping_compute(lab: Lab, there: Namespace, o
     await lab.simulator.set_state("autoscaling", "IDLE")
     await there.delete(READERS)
     await there.gone(READERS)
+    assert not await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_mapping_that_leaves_for_another_connection_wakes_a_sleeping_compute(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    sales = await lab.database()
+    await sales.run(f"CREATE ROLE {sales.analysts} LOGIN")
+    await operators.start()
+    await there.apply(
+        await lab.connection(there, sales),
+        mapping(
+            "bob",
+            "bob@example.com",
+            "Explicit",
+            postgresUsername=sales.analysts,
+            connectionRef={"name": "marketing"},
+        ),
+        grant("readers", "bob@example.com", database=sales.name),
+    )
+    await there.ready(CONNECTION, READERS)
+    assert await sales.may(sales.analysts, "SELECT")
+    await lab.simulator.set_state("autoscaling", "IDLE")
+    await there.spec("UserMapping/bob", connectionRef={"name": "elsewhere"})
+    await there.until(READERS, lambda body: not is_ready(body))
     assert not await sales.may(sales.analysts, "SELECT")
 
 

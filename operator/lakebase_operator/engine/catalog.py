@@ -232,6 +232,11 @@ class Catalog:
         entry = self._entries.get(key)
         return entry.object if entry is not None else None
 
+    def concerns(self, key: ConnectionKey, one: ObjectKey) -> bool:
+        """Whether an object is there and belongs to the connection, or to all of its namespace."""
+        entry = self._entries.get(one)
+        return entry is not None and key in self._homes(entry)
+
     def ending_grants(self) -> Iterator[AccessGrant]:
         """The AccessGrants that end at some time, in no particular order."""
         return (cast("AccessGrant", self._entries[key].object) for key in self._ending)

@@ -101,7 +101,8 @@ class ConnectionReconciler:
             settings = self._services.settings
             memory = Memory(uid, Pauses(settings.retry_base_seconds, settings.retry_cap_seconds))
             self._memories[key] = memory
-        gone = [one for one in dirty.objects if self._services.catalog.get(one) is None]
+        # Also what names another connection by now, as a UserMapping may.
+        gone = [one for one in dirty.objects if not self._services.catalog.concerns(key, one)]
         for one in gone:
             memory.said.pop(one, None)
         if any(memory.known is None or one in memory.known or one.kind != GRANT for one in gone):
