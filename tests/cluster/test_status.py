@@ -42,6 +42,29 @@ async def test_nothing_is_written_where_nothing_changes(
     assert await sales.log() == log
 
 
+async def test_the_metric_of_a_connection_agrees_with_its_status(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    await lab.settled(there)
+
+    async def shows(value: int) -> None:
+        sample = f'lakebase_operator_connection_ready{{name="marketing",namespace="{there.name}"}} {value}.0'
+
+        async def shown() -> bool:
+            return sample in operator.operator.metrics.exposition().decode().splitlines()
+
+        await there.true(sample, shown)
+
+    await shows(1)
+    await there.delete("Secret/marketing-sp")
+    await there.reason(CONNECTION, "SecretNotFound")
+    await shows(0)
+    await there.spec(CONNECTION, suspend=True)
+    await there.reason(CONNECTION, "Suspended", ready=True)
+    await shows(1)
+
+
 async def test_a_sync_that_is_asked_for_is_done_and_echoed(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:

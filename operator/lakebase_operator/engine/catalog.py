@@ -268,6 +268,11 @@ class Catalog:
         }
         return tuple(sorted(named | lonely))
 
+    def connections_ready(self) -> Iterator[tuple[ConnectionKey, bool]]:
+        """The connections that exist, those that cannot be read among them, and whether their status says ``Ready``."""
+        for key in sorted(self._of_kind[CONNECTION]):
+            yield ConnectionKey(key.namespace, key.name), self._entries[key].ready == "True"
+
     def connections_in(self, namespace: str) -> tuple[ConnectionKey, ...]:
         """The connections of a namespace that exist."""
         return tuple(sorted(self._connections.get(namespace, ())))

@@ -77,7 +77,6 @@ class ConnectionReconciler:
             self._memories.pop(key, None)
             await memory.home.close()
             self._mappings.forget_connection(key)
-            self._services.observer.connection_gone(key)
         return outcome
 
     async def _run(self, view: View, memory: Memory, known: Known | None) -> tuple[Context, Outcome]:

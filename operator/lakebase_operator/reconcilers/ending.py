@@ -91,7 +91,6 @@ def succeeded(
         _tell_failures(context, connection, failures)
     elif not planned:
         _tell_synced(context, connection, results)
-    context.services.observer.connection_ready(context.view.key, not failures and not planned)
     if is_deleting(connection):
         return Outcome(1.0)
     if failures or unfinished:
@@ -118,7 +117,6 @@ def not_connectable(context: Context, connection: LakebaseConnection, seen: Inst
         context.report.stalled(connection, reason, message)
     else:
         context.report.waiting(connection, reason, message)
-    context.services.observer.connection_ready(context.view.key, not pending)
     return Outcome(context.memory.pauses.next())
 
 
@@ -127,14 +125,12 @@ def asleep(context: Context, connection: LakebaseConnection, seen: Instance) -> 
     _, message = instances.explain(seen)
     context.tell_counts(connection)
     context.report.ready(connection, Reason.SUCCEEDED, f"Everything was carried out. {message}")
-    context.services.observer.connection_ready(context.view.key, ready=True)
     return Outcome(_until_next(context, connection, context.services.clock.now()))
 
 
 def failed(context: Context, connection: LakebaseConnection, error: LakebaseError) -> Outcome:
     """Fail static: what was carried out stays as it is, and stays Ready."""
     context.expect_session(error)
-    context.services.observer.connection_ready(context.view.key, ready=False)
     context.tell_counts(connection)
     _tell_failure(context, connection, error)
     if is_deleting(connection):
