@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from lakebase_sandbox.simulator import faults
-from tests.cluster.kube import Namespace, current, is_ready, message_of
+from tests.cluster.kube import ApiError, Namespace, current, is_ready, message_of
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant
 from tests.cluster.operators import Operators
@@ -49,6 +51,62 @@ async def test_a_busy_control_plane_is_asked_again_with_growing_pauses(
     await asyncio.sleep(1.5)
     assert operator.count(there.name) - passes <= 8, "no hot loop"
     await lab.simulator.clear_faults()
+    await there.ready(WRITERS, CONNECTION)
+    assert await sales.may(sales.analysts, "INSERT")
+
+
+@asynccontextmanager
+async def finalizers_refused(there: Namespace) -> AsyncIterator[None]:
+    """A policy of the cluster that lets no AccessGrant of a namespace have one."""
+    api, name = "/apis/admissionregistration.k8s.io/v1", f"none-{there.name}"
+    policies, bindings = f"{api}/validatingadmissionpolicies", f"{api}/validatingadmissionpolicybindings"
+    selects = {"matchLabels": {"kubernetes.io/metadata.name": there.name}}
+    rule = {
+        "apiGroups": ["lakebase.dev"],
+        "apiVersions": ["*"],
+        "operations": ["UPDATE"],
+        "resources": ["accessgrants"],
+    }
+    policy = {
+        "matchConstraints": {"namespaceSelector": selects, "resourceRules": [rule]},
+        "validations": [
+            {"expression": "!has(object.metadata.finalizers)", "message": "finalizers are not allowed here"}
+        ],
+    }
+    await there.admin.request("POST", policies, {"metadata": {"name": name}, "spec": policy})
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    await there.admin.request("POST", bindings, {"metadata": {"name": name}, "spec": binding})
+    await there.apply(grant("trial", "nobody", database="nowhere", connection="nowhere"))
+
+    async def refused() -> bool:
+        try:
+            await there.patch("AccessGrant/trial", {"metadata": {"finalizers": ["example.com/trial"]}})
+        except ApiError:
+            return True
+        await there.patch("AccessGrant/trial", {"metadata": {"finalizers": None}})
+        return False
+
+    try:
+        await there.true("the policy is in force", refused)
+        yield
+    finally:
+        await there.admin.request("DELETE", f"{bindings}/{name}")
+        await there.admin.request("DELETE", f"{policies}/{name}")
+
+
+async def test_that_the_api_server_refuses_a_finalizer_is_told_and_nothing_is_granted_without_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    async with finalizers_refused(there):
+        await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+        for thing in (CONNECTION, WRITERS):
+            body = await there.reason(thing, "ApiServerError")
+            assert "finalizers are not allowed here" in message_of(body)
+            assert current(body, "Reconciling") is not None
+        assert is_ready(await there.get(READERS))
+        assert not await sales.may(sales.analysts, "INSERT")
     await there.ready(WRITERS, CONNECTION)
     assert await sales.may(sales.analysts, "INSERT")
 
