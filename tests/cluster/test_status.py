@@ -1,5 +1,7 @@
 """What is written to the API server, and what is not."""
 
+import asyncio
+
 import pytest
 
 from tests.cluster.kube import Namespace, is_ready
@@ -77,6 +79,21 @@ async def test_a_sync_that_is_asked_for_is_done_and_echoed(
         CONNECTION, lambda body: body["status"].get("lastHandledSync") == "2030-01-01T00:00:00Z"
     )
     assert await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_sync_that_is_asked_for_with_too_many_words_is_done_once_too(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    await sales.take(sales.analysts)
+    await there.annotate(CONNECTION, sync_now="please " * 50)
+    await there.until(CONNECTION, lambda body: "lastHandledSync" in body["status"])
+    assert await sales.may(sales.analysts, "SELECT")
+    await there.ready(CONNECTION)
+    passes = operator.count(there.name)
+    await asyncio.sleep(1.5)
+    assert operator.count(there.name) - passes <= 1, "it was handled"
 
 
 async def test_a_sync_that_is_asked_for_of_a_stopped_instance_is_echoed_only_once_it_is_done(

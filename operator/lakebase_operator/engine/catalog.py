@@ -36,6 +36,8 @@ SEPARATE = frozenset({LakebaseInstance.kind_name, DatabaseCatalog.kind_name})
 """Kinds that no pass over a connection works on: each of their objects is a unit of work of its own."""
 NOTHING: frozenset[ConnectionKey] = frozenset()
 _OWN_ANNOTATIONS = f"{GROUP}/"
+_MOST_OF_AN_ANNOTATION = 253
+"""Characters: as much as a status has room for, which repeats some of them."""
 _BROKEN = "Broken"
 
 H = TypeVar("H", bound=Hashable)
@@ -462,7 +464,9 @@ def _entry(kind: str, body: Body, version: int, old: _Entry | None) -> _Entry:
     relevant = {
         **{name: meta[name] for name in _METADATA if name in meta},
         "annotations": {
-            name: text for name, text in annotations.items() if name.startswith(_OWN_ANNOTATIONS)
+            name: text[:_MOST_OF_AN_ANNOTATION]
+            for name, text in annotations.items()
+            if name.startswith(_OWN_ANNOTATIONS)
         },
     }
     metadata = ObjectMeta.model_validate(relevant)
