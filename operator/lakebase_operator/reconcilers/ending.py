@@ -221,6 +221,7 @@ def _tell_unmanaged(
     counts = [result.unmanaged for result in results if result.unmanaged is not None]
     if not counts:
         context.report.fields(connection, {"unmanaged": None})
+        context.report.withdraw(connection, "UnmanagedGrants")
         return
     total = sum(counts)
     items = _deviations(results, [result.unmanaged_items for result in results])

@@ -59,7 +59,8 @@ async def write(services: Services, report: Report, said: dict[ObjectKey, Said] 
 def _digest(saying: Saying) -> int:
     """Identifies all that becomes of a saying but its Events, which go with a change of the status."""
     meta = saying.subject.metadata
-    parts = (saying.verdict, saying.reason, saying.message, list(saying.facts.values()), saying.fields)
+    conditions = (list(saying.facts.values()), sorted(saying.withdrawn))
+    parts = (saying.verdict, saying.reason, saying.message, *conditions, saying.fields)
     return hash(to_json((meta.uid, meta.generation, *parts)))
 
 
