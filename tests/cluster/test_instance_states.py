@@ -275,6 +275,20 @@ async def test_a_look_does_not_wake_a_sleeping_compute_and_a_change_does(
     assert await sales.may(sales.analysts, "INSERT")
 
 
+async def test_what_waits_for_a_person_counts_as_pending_while_the_compute_sleeps_too(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there, interval="1s")
+    await there.apply(grant("waiters", "nobody@example.com", database=sales.name))
+    await there.reason("AccessGrant/waiters", "UnmappedUsers")
+    await there.until(CONNECTION, lambda body: body["status"]["pendingChanges"] == 1)
+    await lab.simulator.set_state("autoscaling", "IDLE")
+    await there.until(CONNECTION, lambda body: _says(body, "InstanceAvailable", "True", "Asleep"))
+    await operator.passed(there.name, 2)
+    assert (await there.status(CONNECTION))["pendingChanges"] == 1
+
+
 async def test_a_sleeping_compute_is_woken_for_a_look_where_that_is_asked_for(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:

@@ -255,6 +255,11 @@ class Catalog:
         entry = self._entries.get(key)
         return cast("dict[str, Any]", from_json(entry.status)) if entry is not None and entry.status else {}
 
+    def is_ready(self, key: ObjectKey) -> bool:
+        """Whether the object's status says ``Ready``."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.ready == "True"
+
     def status_digest(self, key: ObjectKey) -> int:
         """A number that is another one after a change of the status."""
         entry = self._entries.get(key)
@@ -273,7 +278,7 @@ class Catalog:
     def connections_ready(self) -> Iterator[tuple[ConnectionKey, bool]]:
         """The connections that exist, those that cannot be read among them, and whether their status says ``Ready``."""
         for key in sorted(self._of_kind[CONNECTION]):
-            yield ConnectionKey(key.namespace, key.name), self._entries[key].ready == "True"
+            yield ConnectionKey(key.namespace, key.name), self.is_ready(key)
 
     def connections_in(self, namespace: str) -> tuple[ConnectionKey, ...]:
         """The connections of a namespace that exist."""

@@ -18,6 +18,7 @@ from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.reconcilers import instance as instances
 from lakebase_operator.reconcilers.context import ABANDON, Context
+from lakebase_operator.reconcilers.pending import still_waits
 from lakebase_operator.reconcilers.report import Saying
 from lakebase_operator.reconcilers.tally import DatabaseResult, Deviation
 from lakebase_operator.reconcilers.timing import jittered, seconds
@@ -53,6 +54,11 @@ def count_pending(context: Context, connection: LakebaseConnection) -> None:
         and saying.subject is not connection
         and not _waits_elsewhere(saying)
     } | context.held_up
+    waiting |= {
+        key_of(one)
+        for one in context.view.dependents
+        if one not in context.report and still_waits(one, context.services.catalog)
+    }
     if context.known is not None:
         waiting |= context.known.waiting - context.view.changed
     if context.memory.known is not None:
