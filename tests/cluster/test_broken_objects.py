@@ -151,6 +151,33 @@ async def test_a_broken_connection_holds_its_objects_up_with_a_reason_and_goes_w
     await there.reason("AccessGrant/writers", "ConnectionNotFound")
 
 
+async def test_a_catalog_that_is_deleted_waits_for_a_connection_that_cannot_be_read(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.database()
+    catalogs, name = lab.simulator.workspace.catalogs, f"{sales.name}_catalog"
+    spec = {
+        "connectionRef": {"name": "marketing"},
+        "catalog": name,
+        "database": sales.name,
+        "deletionPolicy": "Delete",
+    }
+    connection = await lab.connection(there, sales)
+    await there.apply(connection, manifest("DatabaseCatalog", "sales", spec))
+    await there.ready("DatabaseCatalog/sales")
+    await operator.stop()  # which forgets how the connection was
+    await put_up(there, {**connection, "spec": {**connection["spec"], "port": "many"}}, "lakebaseconnections")
+    await operators.start()
+    await there.delete("DatabaseCatalog/sales")
+    body = await there.reason("DatabaseCatalog/sales", "DeletionBlocked")
+    assert "cannot be read" in message_of(body)
+    assert name in catalogs
+    await there.spec(CONNECTION, port=connection["spec"]["port"])
+    await there.gone("DatabaseCatalog/sales")
+    assert name not in catalogs
+
+
 async def test_a_broken_grant_without_a_connection_goes_when_it_is_deleted(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:

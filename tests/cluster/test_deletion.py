@@ -3,7 +3,7 @@
 import pytest
 
 from lakebase_operator.api.base import FINALIZER
-from tests.cluster.kube import PLURALS, Namespace, current, is_ready, message_of
+from tests.cluster.kube import PLURALS, Namespace, condition_of, current, is_ready, message_of
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant, mapping, role
 from tests.cluster.operators import Operators
@@ -242,6 +242,32 @@ async def test_a_role_that_takes_over_nothing_is_dropped_if_the_operator_has_mad
         await there.gone(f"PostgresRole/{name}")
     left = await sales.run("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [made, found])
     assert left == [(found,)]
+
+
+async def test_a_role_whose_drop_is_blocked_stays_while_access_grants_come_and_go(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    made = f"made_{sales.name}"
+    await there.apply(role("made", roleName=made, adopt=False, deletionPolicy="Drop"))
+    await there.ready("PostgresRole/made")
+    await sales.run("CREATE TABLE sales.kept ()")
+    await sales.run(f"ALTER TABLE sales.kept OWNER TO {made}")
+    await there.delete("PostgresRole/made")
+    await there.reason("PostgresRole/made", "RoleDropBlocked")
+    for number in range(3):
+        passes = operator.count(there.name)
+        await there.apply(grant(f"more-{number}", sales.analysts, database=sales.name, access="Write"))
+        await there.ready(f"AccessGrant/more-{number}")
+        await operator.passed(there.name, 0, at_least=passes + 1)
+    body = await there.find("PostgresRole/made")
+    assert body is not None, "it went, and the role is still there"
+    assert condition_of(body, "Ready")["reason"] == "RoleDropBlocked"
+    await sales.run("DROP TABLE sales.kept")
+    await there.annotate(CONNECTION, sync_now="1")
+    await there.gone("PostgresRole/made")
+    assert not await sales.run("SELECT FROM pg_roles WHERE rolname = %s", made)
 
 
 @pytest.mark.requirement("R-215")

@@ -83,6 +83,10 @@ async def test_what_nobody_declares_is_kept_then_reported_then_revoked_as_the_co
     def none_left(body: Body) -> bool:
         return body.get("status", {}).get("unmanaged", {}).get("total") == 0
 
-    await there.until(CONNECTION, none_left)
+    body = await there.until(CONNECTION, none_left)
+    assert condition_of(body, "UnmanagedGrants")
     assert not await sales.may(sales.analysts, "UPDATE")
     assert await sales.may(sales.analysts, "SELECT")
+    await there.spec(CONNECTION, unmanagedGrants={"action": "Keep", "roles": None})
+    body = await there.until(CONNECTION, has_not("unmanaged"))
+    assert condition_of(body, "UnmanagedGrants") is None, "it is not looked for any more"

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from lakebase_sandbox.simulator import faults
-from tests.cluster.kube import Namespace, current, is_ready, message_of
+from tests.cluster.kube import ApiError, Namespace, current, is_ready, message_of
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant
 from tests.cluster.operators import Operators
@@ -51,6 +53,83 @@ async def test_a_busy_control_plane_is_asked_again_with_growing_pauses(
     await lab.simulator.clear_faults()
     await there.ready(WRITERS, CONNECTION)
     assert await sales.may(sales.analysts, "INSERT")
+
+
+@asynccontextmanager
+async def policy(there: Namespace, allows: str, message: str) -> AsyncIterator[None]:
+    """A policy of the cluster for changes of AccessGrants."""
+    api, name = "/apis/admissionregistration.k8s.io/v1", f"policy-{there.name}"
+    policies, bindings = f"{api}/validatingadmissionpolicies", f"{api}/validatingadmissionpolicybindings"
+    rule = {
+        "apiGroups": ["lakebase.dev"],
+        "apiVersions": ["*"],
+        "operations": ["UPDATE"],
+        "resources": ["accessgrants"],
+    }
+    spec = {
+        "matchConstraints": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": there.name}},
+            "resourceRules": [rule],
+        },
+        "validations": [
+            {"expression": f"object.metadata.name != 'trial' && ({allows})", "message": message},
+        ],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    await there.apply(grant("trial", "nobody", database="nowhere", connection="nowhere"))
+    await there.reason("AccessGrant/trial", "ConnectionNotFound")
+    await there.admin.request("POST", policies, {"metadata": {"name": name}, "spec": spec})
+    await there.admin.request("POST", bindings, {"metadata": {"name": name}, "spec": binding})
+
+    async def in_force() -> bool:
+        try:
+            await there.annotate("AccessGrant/trial", tried=str(time.monotonic()))
+        except ApiError:
+            return True
+        return False
+
+    try:
+        await there.true("the policy is in force", in_force)
+        yield
+    finally:
+        await there.admin.request("DELETE", f"{bindings}/{name}")
+        await there.admin.request("DELETE", f"{policies}/{name}")
+
+
+async def test_that_the_api_server_refuses_a_finalizer_is_told_and_nothing_is_granted_without_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    async with policy(there, "!has(object.metadata.finalizers)", "no finalizers here"):
+        await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+        for thing in (CONNECTION, WRITERS):
+            body = await there.reason(thing, "ApiServerError")
+            assert "no finalizers here" in message_of(body)
+            assert current(body, "Reconciling") is not None
+        assert is_ready(await there.get(READERS))
+        assert not await sales.may(sales.analysts, "INSERT")
+    await there.ready(WRITERS, CONNECTION)
+    assert await sales.may(sales.analysts, "INSERT")
+
+
+async def test_an_object_that_the_api_server_does_not_let_go_says_so_and_holds_up_no_other(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    await there.apply(grant("writers", sales.analysts, database=sales.name, access="Write"))
+    await there.ready(WRITERS)
+    kept = "object.metadata.name != 'readers' || has(object.metadata.finalizers)"
+    async with policy(there, kept, "readers are kept"):
+        for thing in (READERS, WRITERS):
+            await there.delete(thing)
+        await there.gone(WRITERS)
+        body = await there.reason(READERS, "DeletionBlocked")
+        assert "readers are kept" in message_of(body)
+        assert not await sales.may(sales.analysts, "SELECT")
+        await there.ready(CONNECTION)
+    await there.gone(READERS)
 
 
 @pytest.mark.requirement("R-205")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.kube import Namespace, condition_of, current, is_ready, message_of
 from tests.cluster.lab import Lab
-from tests.cluster.manifests import grant, role
+from tests.cluster.manifests import grant, mapping, role
 from tests.cluster.operators import Operators
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -275,6 +275,20 @@ async def test_a_look_does_not_wake_a_sleeping_compute_and_a_change_does(
     assert await sales.may(sales.analysts, "INSERT")
 
 
+async def test_what_waits_for_a_person_counts_as_pending_while_the_compute_sleeps_too(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there, interval="1s")
+    await there.apply(grant("waiters", "nobody@example.com", database=sales.name))
+    await there.reason("AccessGrant/waiters", "UnmappedUsers")
+    await there.until(CONNECTION, lambda body: body["status"]["pendingChanges"] == 1)
+    await lab.simulator.set_state("autoscaling", "IDLE")
+    await there.until(CONNECTION, lambda body: _says(body, "InstanceAvailable", "True", "Asleep"))
+    await operator.passed(there.name, 2)
+    assert (await there.status(CONNECTION))["pendingChanges"] == 1
+
+
 async def test_a_sleeping_compute_is_woken_for_a_look_where_that_is_asked_for(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:
@@ -303,6 +317,31 @@ async def test_a_deletion_wakes_a_sleeping_compute(lab: Lab, there: Namespace, o
     await lab.simulator.set_state("autoscaling", "IDLE")
     await there.delete(READERS)
     await there.gone(READERS)
+    assert not await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_mapping_that_leaves_for_another_connection_wakes_a_sleeping_compute(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    sales = await lab.database()
+    await sales.run(f"CREATE ROLE {sales.analysts} LOGIN")
+    await operators.start()
+    await there.apply(
+        await lab.connection(there, sales),
+        mapping(
+            "bob",
+            "bob@example.com",
+            "Explicit",
+            postgresUsername=sales.analysts,
+            connectionRef={"name": "marketing"},
+        ),
+        grant("readers", "bob@example.com", database=sales.name),
+    )
+    await there.ready(CONNECTION, READERS)
+    assert await sales.may(sales.analysts, "SELECT")
+    await lab.simulator.set_state("autoscaling", "IDLE")
+    await there.spec("UserMapping/bob", connectionRef={"name": "elsewhere"})
+    await there.until(READERS, lambda body: not is_ready(body))
     assert not await sales.may(sales.analysts, "SELECT")
 
 

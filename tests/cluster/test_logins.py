@@ -99,6 +99,20 @@ async def test_an_application_logs_in_with_the_published_secret(
     assert stored["type"] == "servicebinding.io/postgresql"
 
 
+async def test_what_is_said_of_a_password_goes_with_it(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    await set_up(lab, there)
+    (body,) = await there.ready(APP)
+    assert condition_of(body, "CredentialFresh")
+    assert condition_of(body, "ConnectionTested")
+    await there.spec(APP, password=None)
+    (body,) = await there.ready(APP)
+    assert not {"password", "binding", "test"} & body["status"].keys()
+    assert {one["type"] for one in body["status"]["conditions"]} == {"Ready", "OverPrivileged"}
+
+
 @pytest.mark.requirement("R-108", "R-160", "R-161")
 @pytest.mark.parametrize("target", ["native", "autoscaling"])
 async def test_a_client_that_reads_the_secret_never_fails_while_passwords_are_replaced(

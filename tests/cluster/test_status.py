@@ -1,5 +1,7 @@
 """What is written to the API server, and what is not."""
 
+import asyncio
+
 import pytest
 
 from tests.cluster.kube import Namespace, is_ready
@@ -42,6 +44,29 @@ async def test_nothing_is_written_where_nothing_changes(
     assert await sales.log() == log
 
 
+async def test_the_metric_of_a_connection_agrees_with_its_status(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    await lab.settled(there)
+
+    async def shows(value: int) -> None:
+        sample = f'lakebase_operator_connection_ready{{name="marketing",namespace="{there.name}"}} {value}.0'
+
+        async def shown() -> bool:
+            return sample in operator.operator.metrics.exposition().decode().splitlines()
+
+        await there.true(sample, shown)
+
+    await shows(1)
+    await there.delete("Secret/marketing-sp")
+    await there.reason(CONNECTION, "SecretNotFound")
+    await shows(0)
+    await there.spec(CONNECTION, suspend=True)
+    await there.reason(CONNECTION, "Suspended", ready=True)
+    await shows(1)
+
+
 async def test_a_sync_that_is_asked_for_is_done_and_echoed(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:
@@ -54,6 +79,21 @@ async def test_a_sync_that_is_asked_for_is_done_and_echoed(
         CONNECTION, lambda body: body["status"].get("lastHandledSync") == "2030-01-01T00:00:00Z"
     )
     assert await sales.may(sales.analysts, "SELECT")
+
+
+async def test_a_sync_that_is_asked_for_with_too_many_words_is_done_once_too(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    await sales.take(sales.analysts)
+    await there.annotate(CONNECTION, sync_now="please " * 50)
+    await there.until(CONNECTION, lambda body: "lastHandledSync" in body["status"])
+    assert await sales.may(sales.analysts, "SELECT")
+    await there.ready(CONNECTION)
+    passes = operator.count(there.name)
+    await asyncio.sleep(1.5)
+    assert operator.count(there.name) - passes <= 1, "it was handled"
 
 
 async def test_a_sync_that_is_asked_for_of_a_stopped_instance_is_echoed_only_once_it_is_done(

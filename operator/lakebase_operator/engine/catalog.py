@@ -36,6 +36,8 @@ SEPARATE = frozenset({LakebaseInstance.kind_name, DatabaseCatalog.kind_name})
 """Kinds that no pass over a connection works on: each of their objects is a unit of work of its own."""
 NOTHING: frozenset[ConnectionKey] = frozenset()
 _OWN_ANNOTATIONS = f"{GROUP}/"
+_MOST_OF_AN_ANNOTATION = 253
+"""Characters: as much as a status has room for, which repeats some of them."""
 _BROKEN = "Broken"
 
 H = TypeVar("H", bound=Hashable)
@@ -232,6 +234,11 @@ class Catalog:
         entry = self._entries.get(key)
         return entry.object if entry is not None else None
 
+    def concerns(self, key: ConnectionKey, one: ObjectKey) -> bool:
+        """Whether an object is there and belongs to the connection, or to all of its namespace."""
+        entry = self._entries.get(one)
+        return entry is not None and key in self._homes(entry)
+
     def ending_grants(self) -> Iterator[AccessGrant]:
         """The AccessGrants that end at some time, in no particular order."""
         return (cast("AccessGrant", self._entries[key].object) for key in self._ending)
@@ -248,6 +255,11 @@ class Catalog:
         entry = self._entries.get(key)
         return cast("dict[str, Any]", from_json(entry.status)) if entry is not None and entry.status else {}
 
+    def is_ready(self, key: ObjectKey) -> bool:
+        """Whether the object's status says ``Ready``."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.ready == "True"
+
     def status_digest(self, key: ObjectKey) -> int:
         """A number that is another one after a change of the status."""
         entry = self._entries.get(key)
@@ -262,6 +274,11 @@ class Catalog:
             if not self._connections.get(namespace)
         }
         return tuple(sorted(named | lonely))
+
+    def connections_ready(self) -> Iterator[tuple[ConnectionKey, bool]]:
+        """The connections that exist, those that cannot be read among them, and whether their status says ``Ready``."""
+        for key in sorted(self._of_kind[CONNECTION]):
+            yield ConnectionKey(key.namespace, key.name), self.is_ready(key)
 
     def connections_in(self, namespace: str) -> tuple[ConnectionKey, ...]:
         """The connections of a namespace that exist."""
@@ -452,7 +469,9 @@ def _entry(kind: str, body: Body, version: int, old: _Entry | None) -> _Entry:
     relevant = {
         **{name: meta[name] for name in _METADATA if name in meta},
         "annotations": {
-            name: text for name, text in annotations.items() if name.startswith(_OWN_ANNOTATIONS)
+            name: text[:_MOST_OF_AN_ANNOTATION]
+            for name, text in annotations.items()
+            if name.startswith(_OWN_ANNOTATIONS)
         },
     }
     metadata = ObjectMeta.model_validate(relevant)

@@ -11,12 +11,6 @@ class Observer(Protocol):
     def pass_finished(self, key: ConnectionKey, result: str, seconds: float) -> None:
         """A pass over a connection ended: ``Success``, ``Error`` or ``Timeout``."""
 
-    def connection_ready(self, key: ConnectionKey, ready: bool) -> None:
-        """A pass found the connection ready, or not."""
-
-    def connection_gone(self, key: ConnectionKey) -> None:
-        """The connection does not exist any more."""
-
     def statements(self, verb: str, count: int = 1) -> None:
         """SQL that changes something was carried out; ``verb`` as ``GRANT``, ``REVOKE``, ``CREATE ROLE``."""
 
@@ -43,12 +37,6 @@ class NullObserver:
     """Listens to nothing."""
 
     def pass_finished(self, key: ConnectionKey, result: str, seconds: float) -> None:
-        """Ignored."""
-
-    def connection_ready(self, key: ConnectionKey, ready: bool) -> None:
-        """Ignored."""
-
-    def connection_gone(self, key: ConnectionKey) -> None:
         """Ignored."""
 
     def statements(self, verb: str, count: int = 1) -> None:

@@ -105,6 +105,8 @@ class Closing:
             tally.role.spec.platform_schema is not None and tally.worst is not None
             for tally in roles.tallies.values()
         )
+        # So may what keeps a role from being dropped; and whether it is to be dropped says a status that a narrow pass does not read.
+        trouble = trouble or any(is_deleting(role) for role in context.view.roles)
         plain = (
             spec.drift.action is DriftAction.REPAIR
             and spec.unmanaged_grants.action is UnmanagedAction.KEEP

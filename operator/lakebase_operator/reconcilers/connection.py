@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from lakebase_operator.api import AccessGrant, PostgresRole
 from lakebase_operator.api.postgres_role import PostgresRoleStatus
-from lakebase_operator.engine.catalog import Dirty, key_of
+from lakebase_operator.engine.catalog import Catalog, Dirty, key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.reconcilers import ending, passes
@@ -77,7 +77,6 @@ class ConnectionReconciler:
             self._memories.pop(key, None)
             await memory.home.close()
             self._mappings.forget_connection(key)
-            self._services.observer.connection_gone(key)
         return outcome
 
     async def _run(self, view: View, memory: Memory, known: Known | None) -> tuple[Context, Outcome]:
@@ -101,7 +100,8 @@ class ConnectionReconciler:
             settings = self._services.settings
             memory = Memory(uid, Pauses(settings.retry_base_seconds, settings.retry_cap_seconds))
             self._memories[key] = memory
-        gone = [one for one in dirty.objects if self._services.catalog.get(one) is None]
+        # Also what names another connection by now, as a UserMapping may.
+        gone = [one for one in dirty.objects if not self._services.catalog.concerns(key, one)]
         for one in gone:
             memory.said.pop(one, None)
         if any(memory.known is None or one in memory.known or one.kind != GRANT for one in gone):
@@ -124,19 +124,12 @@ class ConnectionReconciler:
             view, narrow=True, others=len(known) - sum(one in known for one in changed), changed=changed
         )
 
-    def _with_status(self, role: PostgresRole) -> PostgresRole:
-        """The catalog's objects come without a status: what was written of a schema, and of a role that goes, is needed."""
-        known = self._services.catalog.status(key_of(role))
-        if "platformSchema" not in known and not is_deleting(role):
-            return role
-        return role.model_copy(update={"status": PostgresRoleStatus.model_validate(known)})
-
     async def _view(self, key: ConnectionKey, some: tuple[AccessGrant, ...] | None = None) -> View:
         catalog = self._services.catalog
         connection = catalog.connection(key)
         roles, mappings = catalog.roles(key), catalog.mappings(key)
         if some is None:
-            roles = tuple(self._with_status(role) for role in roles)
+            roles = tuple(with_status(role, catalog) for role in roles)
         grants = catalog.grants(key) if some is None else some
         if connection is None:
             return View(key, None, roles, mappings, grants, catalog.broken(key), ())
@@ -158,3 +151,15 @@ class ConnectionReconciler:
             catalog.broken(key),
             tuple(one for one in everyone if not may(one)),
         )
+
+
+def with_status(role: PostgresRole, catalog: Catalog) -> PostgresRole:
+    """The catalog's objects come without a status: what was written of a schema, and of a role that goes, is needed.
+
+    Nothing else is read: it may be in words of another version.
+    """
+    known = catalog.status(key_of(role))
+    if "platformSchema" not in known and not is_deleting(role):
+        return role
+    needed = {name: known[name] for name in ("created", "platformSchema") if name in known}
+    return role.model_copy(update={"status": PostgresRoleStatus.model_validate(needed)})

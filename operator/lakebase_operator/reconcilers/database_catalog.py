@@ -9,7 +9,8 @@ from lakebase_operator.api.lakebase_instance import Create
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError
 from lakebase_operator.domain.status import condition
-from lakebase_operator.engine.keys import ConnectionKey
+from lakebase_operator.engine.catalog import CONNECTION
+from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.databricks import CatalogApi, RegisteredCatalog
 from lakebase_operator.reconcilers.access import target_of
@@ -163,10 +164,15 @@ class Look(ObjectLook[DatabaseCatalog, Memory]):
         if connection is None:
             if is_deleting(self.subject) and self.memory.connection is not None:
                 return self.memory.connection
+            if self.services.catalog.get(ObjectKey(CONNECTION, namespace, name)) is not None:
+                raise NotReadyError(
+                    Reason.CONNECTION_NOT_READY,
+                    f'spec.connectionRef: the LakebaseConnection "{name}" cannot be read; its own Ready says why.',
+                )
             raise NotReadyError(
                 Reason.CONNECTION_NOT_FOUND,
-                f'spec.connectionRef: there is no LakebaseConnection "{name}" in this namespace, or it cannot be read. It is '
-                "picked up when it appears.",
+                f'spec.connectionRef: there is no LakebaseConnection "{name}" in this namespace. It is picked up when it '
+                "appears.",
             )
         if connection.spec.auth.password is not None or connection.spec.target.server is not None:
             raise InvalidError(

@@ -18,6 +18,7 @@ from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.external.kube.objects import ObjectEvent
 from lakebase_operator.reconcilers import instance as instances
 from lakebase_operator.reconcilers.context import ABANDON, Context
+from lakebase_operator.reconcilers.pending import still_waits
 from lakebase_operator.reconcilers.report import Saying
 from lakebase_operator.reconcilers.tally import DatabaseResult, Deviation
 from lakebase_operator.reconcilers.timing import jittered, seconds
@@ -53,6 +54,11 @@ def count_pending(context: Context, connection: LakebaseConnection) -> None:
         and saying.subject is not connection
         and not _waits_elsewhere(saying)
     } | context.held_up
+    waiting |= {
+        key_of(one)
+        for one in context.view.dependents
+        if one not in context.report and still_waits(one, context.services.catalog)
+    }
     if context.known is not None:
         waiting |= context.known.waiting - context.view.changed
     if context.memory.known is not None:
@@ -91,7 +97,6 @@ def succeeded(
         _tell_failures(context, connection, failures)
     elif not planned:
         _tell_synced(context, connection, results)
-    context.services.observer.connection_ready(context.view.key, not failures and not planned)
     if is_deleting(connection):
         return Outcome(1.0)
     if failures or unfinished:
@@ -118,7 +123,6 @@ def not_connectable(context: Context, connection: LakebaseConnection, seen: Inst
         context.report.stalled(connection, reason, message)
     else:
         context.report.waiting(connection, reason, message)
-    context.services.observer.connection_ready(context.view.key, not pending)
     return Outcome(context.memory.pauses.next())
 
 
@@ -127,14 +131,12 @@ def asleep(context: Context, connection: LakebaseConnection, seen: Instance) -> 
     _, message = instances.explain(seen)
     context.tell_counts(connection)
     context.report.ready(connection, Reason.SUCCEEDED, f"Everything was carried out. {message}")
-    context.services.observer.connection_ready(context.view.key, ready=True)
     return Outcome(_until_next(context, connection, context.services.clock.now()))
 
 
 def failed(context: Context, connection: LakebaseConnection, error: LakebaseError) -> Outcome:
     """Fail static: what was carried out stays as it is, and stays Ready."""
     context.expect_session(error)
-    context.services.observer.connection_ready(context.view.key, ready=False)
     context.tell_counts(connection)
     _tell_failure(context, connection, error)
     if is_deleting(connection):
@@ -225,6 +227,7 @@ def _tell_unmanaged(
     counts = [result.unmanaged for result in results if result.unmanaged is not None]
     if not counts:
         context.report.fields(connection, {"unmanaged": None})
+        context.report.withdraw(connection, "UnmanagedGrants")
         return
     total = sum(counts)
     items = _deviations(results, [result.unmanaged_items for result in results])

@@ -10,6 +10,7 @@ from lakebase_operator.api.base import ANNOTATION_ROTATE
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.connection_test import tested_condition
 from lakebase_operator.domain.desired import is_active
+from lakebase_operator.domain.status import Verdict
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.reconcilers.view import Dependent, is_deleting, is_finalized
 
@@ -43,6 +44,16 @@ def is_pending(subject: LakebaseConnection | Dependent, catalog: Catalog, now: d
     if isinstance(subject, PostgresRole):
         return _password_is_due(subject, status, now)
     return False
+
+
+def still_waits(subject: Dependent, catalog: Catalog) -> bool:
+    """Whether an earlier pass has said of ``subject`` that it waits on its connection, in case this one did not come to look."""
+    key = key_of(subject)
+    if is_deleting(subject) or catalog.is_ready(key):
+        return False
+    conditions = catalog.status(key).get("conditions") or []
+    waits = next((one for one in conditions if one["type"] == Verdict.RECONCILING), None)
+    return waits is not None and waits["reason"] != Reason.CONNECTION_NOT_READY
 
 
 def _only_tested(status: Mapping[str, Any], ready: Mapping[str, Any]) -> bool:

@@ -54,6 +54,8 @@ class Saying:
     message: str = ""
     facts: dict[str, Condition] = field(default_factory=dict)
     """Further conditions by type."""
+    withdrawn: set[str] = field(default_factory=set)
+    """Types of conditions that there is nothing to say of any more."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of the status; what is not named stays as it was."""
     events: list[ObjectEvent] = field(default_factory=list)
@@ -84,7 +86,7 @@ class Saying:
         kept = {
             condition["type"]: condition
             for condition in previous.get("conditions") or []
-            if condition["type"] not in _SUMMING_UP
+            if condition["type"] not in _SUMMING_UP | self.withdrawn
         }
         return {
             **{
@@ -118,6 +120,7 @@ class Report:
             if own is not saying and own.verdict is None:
                 own.verdict, own.reason, own.message = saying.verdict, saying.reason, saying.message
                 own.facts = saying.facts | own.facts
+                own.withdrawn |= saying.withdrawn
                 own.fields = saying.fields | own.fields
                 own.events += saying.events
                 own.look, own.looked = saying.look, saying.looked
@@ -154,6 +157,10 @@ class Report:
     def fact(self, subject: Subject, condition: Condition) -> None:
         """A further condition."""
         self._about(subject).facts[condition["type"]] = condition
+
+    def withdraw(self, subject: Subject, *kinds: str) -> None:
+        """Conditions of these types, from an earlier time, go: what they spoke of is not declared any more."""
+        self._about(subject).withdrawn.update(kinds)
 
     def fields(self, subject: Subject, fields: Mapping[str, object]) -> None:
         """Fields of the status. A value of None takes the field away."""

@@ -8,6 +8,7 @@ from lakebase_operator.api import PostgresRole
 from lakebase_operator.api.lakebase_connection import UnmanagedAction, UnmanagedGrants
 from lakebase_operator.api.postgres_role import Membership, RoleLevel
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain import connection_test
 from lakebase_operator.domain.errors import LakebaseError
 from lakebase_operator.domain.memberships import (
     MembershipPlan,
@@ -407,7 +408,8 @@ class RoleChanges:
         )
         spec = one.role.spec
         if spec.password is None and not spec.suspend:
-            self.report.fields(one.role, {"binding": None, "password": None})
+            self.report.fields(one.role, {"binding": None, "password": None, "test": None})
+            self.report.withdraw(one.role, "CredentialFresh", connection_test.CONDITION)
         self.roles.tallies[one.state.name] = tally
         if not tally.has_more:
             conclude_role(tally, self.report)

@@ -1,6 +1,5 @@
 """Writes what a pass has to say: statuses that differ, and an Event for each transition."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -22,16 +21,14 @@ Said: TypeAlias = tuple[int, int]
 
 
 async def add_finalizers(services: Services, subjects: Iterable[Subject]) -> None:
-    """Have the operator asked before these objects go; many at a time."""
-    slots = asyncio.Semaphore(services.settings.status_writes)
+    """Have the operator asked before these objects go; many at a time.
 
-    async def add(subject: Subject) -> None:
-        async with slots:
-            await services.kube.add_finalizer(kind_of(subject), subject.metadata)
-
-    async with asyncio.TaskGroup() as group:
-        for subject in subjects:
-            group.create_task(add(subject))
+    Raises
+    ------
+    KubeError
+        The API server did not take some.
+    """
+    await services.kube.add_finalizers((kind_of(one), one.metadata) for one in subjects)
 
 
 async def write(services: Services, report: Report, said: dict[ObjectKey, Said] | None = None) -> None:
@@ -62,7 +59,8 @@ async def write(services: Services, report: Report, said: dict[ObjectKey, Said] 
 def _digest(saying: Saying) -> int:
     """Identifies all that becomes of a saying but its Events, which go with a change of the status."""
     meta = saying.subject.metadata
-    parts = (saying.verdict, saying.reason, saying.message, list(saying.facts.values()), saying.fields)
+    conditions = (list(saying.facts.values()), sorted(saying.withdrawn))
+    parts = (saying.verdict, saying.reason, saying.message, *conditions, saying.fields)
     return hash(to_json((meta.uid, meta.generation, *parts)))
 
 

@@ -136,7 +136,11 @@ class Operator:
         settings = self.settings
         secrets = SecretWatch(self.catalog, self._feed, self.clock, interval=settings.secret_poll_seconds)
         kube = KubeObjects(
-            client, instance=settings.identity, on_write=self._feed.written, on_secret_read=secrets.read
+            client,
+            instance=settings.identity,
+            on_write=self._feed.written,
+            on_secret_read=secrets.read,
+            on_secret_written=secrets.written,
         )
         self._synchroniser = synchroniser = Synchroniser(
             self.catalog,

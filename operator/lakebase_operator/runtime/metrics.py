@@ -100,12 +100,6 @@ class Metrics:
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
-        self._connection_ready = Gauge(
-            f"{PREFIX}_connection_ready",
-            "1 while a LakebaseConnection is Ready, else 0.",
-            ["namespace", "name"],
-            registry=registry,
-        )
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -119,14 +113,6 @@ class Metrics:
         """A pass over a connection ended."""
         self._passes.labels(result).inc()
         self._pass_duration.observe(seconds)
-
-    def connection_ready(self, key: ConnectionKey, ready: bool) -> None:
-        """A pass found the connection ready, or not."""
-        self._connection_ready.labels(key.namespace, key.name).set(ready)
-
-    def connection_gone(self, key: ConnectionKey) -> None:
-        """The connection does not exist any more."""
-        self._connection_ready.remove_by_labels({"namespace": key.namespace, "name": key.name})
 
     def statements(self, verb: str, count: int = 1) -> None:
         """SQL that changes something was carried out."""
@@ -190,6 +176,14 @@ class _State(Collector):
         for (kind, ready), count in sorted(self._catalog.readiness().items()):
             objects.add_metric([kind, ready], count)
         yield objects
+        connections = GaugeMetricFamily(
+            f"{PREFIX}_connection_ready",
+            "1 while a LakebaseConnection is Ready, else 0.",
+            labels=["namespace", "name"],
+        )
+        for key, is_ready in self._catalog.connections_ready():
+            connections.add_metric(key, is_ready)
+        yield connections
         yield from self._passwords()
         yield from self._access()
 

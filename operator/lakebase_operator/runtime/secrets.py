@@ -29,7 +29,12 @@ class SecretWatch:
         """As last read; None: absent. What nobody has read yet is read by the next pass anyway."""
 
     def read(self, namespace: str, name: str, version: str | None) -> None:
-        """A pass has read a Secret (``version`` None: there is none)."""
+        """Somebody has read a Secret (``version`` None: there is none). Others that use it may have read an earlier version."""
+        self.seen(namespace, name, version)
+        self._versions[namespace, name] = version
+
+    def written(self, namespace: str, name: str, version: str | None) -> None:
+        """A pass has written a Secret of its own: it knows what is in it."""
         self._versions[namespace, name] = version
 
     def seen(self, namespace: str, name: str, version: str | None) -> None:

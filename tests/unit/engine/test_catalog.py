@@ -186,6 +186,8 @@ def test_an_object_that_moves_to_another_connection_makes_both_dirty() -> None:
     assert catalog.upsert("UserMapping", moved) == {MARKETING, RESEARCH}
     assert catalog.mappings(MARKETING) == ()
     assert names(catalog.mappings(RESEARCH)) == ["alice"]
+    assert not catalog.concerns(MARKETING, key(moved))
+    assert catalog.concerns(RESEARCH, key(moved))
 
 
 def test_a_removed_object_makes_its_connection_dirty_and_is_gone() -> None:

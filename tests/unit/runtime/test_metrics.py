@@ -60,6 +60,19 @@ def scrape(catalog: Catalog) -> dict[str, float]:
 OF = '{connection="marketing",namespace="team"}'
 
 
+def test_a_connection_is_ready_as_its_status_says_until_it_is_gone() -> None:
+    catalog = Catalog()
+    sample = 'lakebase_operator_connection_ready{name="marketing",namespace="team"}'
+    for version, (ready, value) in enumerate((("True", 1), ("False", 0), ("True", 1)), start=2):
+        one = connection("24h", None)
+        one["metadata"]["resourceVersion"] = str(version)
+        one["status"] = {"conditions": [{"type": "Ready", "status": ready}]}
+        catalog.upsert("LakebaseConnection", one)
+        assert scrape(catalog)[sample] == value
+    catalog.remove("LakebaseConnection", "team", "marketing")
+    assert sample not in scrape(catalog)
+
+
 @pytest.mark.requirement("R-168")
 def test_access_is_counted_as_expired_until_its_end_is_found_in_the_database() -> None:
     catalog = Catalog()

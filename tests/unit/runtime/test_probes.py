@@ -73,10 +73,6 @@ async def test_what_is_observed_can_be_scraped() -> None:
     queue.add(key)
     await clock.advance(3)
     observer.pass_finished(key, "Success", 0.3)
-    observer.connection_ready(key, True)
-    observer.connection_ready(ConnectionKey("team", "gone"), True)
-    observer.connection_gone(ConnectionKey("team", "gone"))
-    observer.connection_gone(ConnectionKey("team", "never-seen"))
     observer.statements("GRANT", 4)
     observer.drift("Repaired", 2)
     observer.credential("Renewed")
@@ -91,8 +87,6 @@ async def test_what_is_observed_can_be_scraped() -> None:
     assert samples["lakebase_operator_queue_depth",] == 1
     assert samples["lakebase_operator_queue_oldest_seconds",] == pytest.approx(3.0)
     assert samples["lakebase_operator_objects", "AccessGrant", "True"] == 1
-    assert samples["lakebase_operator_connection_ready", "marketing", "team"] == 1
-    assert ("lakebase_operator_connection_ready", "gone", "team") not in samples
     assert samples["lakebase_operator_statements_total", "GRANT"] == 4
     assert samples["lakebase_operator_drift_total", "Repaired"] == 2
     assert samples["lakebase_operator_credentials_total", "Renewed"] == 1

@@ -296,6 +296,28 @@ async def test_a_secret_that_appears_or_goes_is_news(
     assert await bench.ready() == [MARKETING]
 
 
+async def test_a_change_that_one_reader_finds_is_news_to_all_that_use_the_secret(
+    bench: Bench, secrets: SecretWatch
+) -> None:
+    secrets.read(*KEY, "5")
+    secrets.read(*KEY, "6")  # such as for a LakebaseInstance, which is looked at more often
+    bench.kube.secrets[KEY] = "6"
+    await secrets.look(bench.kube)
+    assert await bench.ready() == [MARKETING]
+    assert bench.catalog.take_dirty(MARKETING).full
+    secrets.read(*KEY, "6")
+    assert await bench.ready() == []
+
+
+async def test_a_secret_that_the_operator_writes_itself_is_no_news(
+    bench: Bench, secrets: SecretWatch
+) -> None:
+    secrets.read(*KEY, None)
+    secrets.written(*KEY, "5")
+    secrets.seen(*KEY, "5")
+    assert await bench.ready() == []
+
+
 @pytest.mark.requirement("R-68")
 async def test_secrets_are_looked_at_within_a_minute_and_a_failing_one_does_not_hide_the_others(
     bench: Bench, secrets: SecretWatch

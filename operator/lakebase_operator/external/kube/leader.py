@@ -36,6 +36,11 @@ class LeaseTimes:
     """How long the leader goes on trying to renew before it gives up."""
     retry_period: float = 2.0
 
+    @property
+    def limit(self) -> float:
+        """How long after its last renewal a leader acts at most: no longer than others wait."""
+        return min(self.retry_period + self.renew_deadline, self.duration)
+
 
 class Leadership:
     """Strives for a Lease and holds it.
@@ -124,8 +129,12 @@ class Leadership:
             )
         )
         try:
-            await election.run()
-        except LeadershipLostError:
+            # The election looks at its own deadline between tries only, and goes by the time of day, which may be set back.
+            async with asyncio.timeout(None) as self._lock.deadline:
+                await election.run()
+        except TimeoutError:
+            pass
+        except Exception:
             self._leading.clear()
             raise
         self._leading.clear()
@@ -159,6 +168,8 @@ class _Lock(BaseLock):
         self._lease: dict[str, Any] = {}
         """As last read."""
         self.held = False
+        self.deadline = asyncio.timeout(None)
+        """When this process must not act any more; put off with each renewal."""
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:  # noqa: ARG002
         """The record in the Lease, or why there is none."""
@@ -201,11 +212,13 @@ class _Lock(BaseLock):
         }
 
     async def _write(self, method: str, path: str, body: dict[str, Any]) -> bool:
+        begun = asyncio.get_running_loop().time()
         try:
             self._lease = await self._send(method, path, "write leases", body)
         except (KubeError, Forbidden) as error:
             logger.warning("The Lease could not be written: %s", error.message)
             return False
+        self.deadline.reschedule(begun + self._times.limit)
         return True
 
     async def _send(

@@ -31,8 +31,8 @@ MAX_EVENT_NAME = 63
 EventType = Literal["Normal", "Warning"]
 OnWrite = Callable[[str, dict[str, Any]], object]
 """Given the kind and the whole object as the API server answered to a write."""
-OnSecretRead = Callable[[str, str, str | None], None]
-"""Given namespace, name and resourceVersion (None: absent) of a Secret that was read."""
+OnSecret = Callable[[str, str, str | None], None]
+"""Given namespace, name and resourceVersion (None: absent) of a Secret that was read or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ class KubeObjects:
         Name of this process, for Events.
     on_write
         Is given each object that a write of ours returned, so that the echo of the write is recognised.
-    on_secret_read
-        Is told which version of a Secret is in use, so that a change can be noticed.
+    on_secret_read, on_secret_written
+        Are told which version of a Secret is in use, so that a change can be noticed.
     """
 
     def __init__(
@@ -91,12 +91,14 @@ class KubeObjects:
         *,
         instance: str = "lakebase-operator",
         on_write: OnWrite | None = None,
-        on_secret_read: OnSecretRead | None = None,
+        on_secret_read: OnSecret | None = None,
+        on_secret_written: OnSecret | None = None,
     ) -> None:
         self._client = client
         self._instance = instance[:128]
         self._on_write = on_write or (lambda _kind, _body: None)
         self._on_secret_read = on_secret_read or (lambda _namespace, _name, _version: None)
+        self._on_secret_written = on_secret_written or (lambda _namespace, _name, _version: None)
 
     # -- the four kinds ------------------------------------------------------------------------------------------------
 
@@ -343,7 +345,7 @@ class KubeObjects:
             },
             content_type="application/apply-patch+yaml",
         )
-        self._on_secret_read(owner.namespace, name, answer["metadata"]["resourceVersion"])
+        self._on_secret_written(owner.namespace, name, answer["metadata"]["resourceVersion"])
 
     async def apply_config_map(
         self, kind: str, owner: ObjectMeta, name: str, data: Mapping[str, bytes]
