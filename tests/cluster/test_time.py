@@ -77,6 +77,26 @@ async def test_after_a_start_what_has_expired_ends_before_anything_else_is_done(
     assert log.index("REVOKE SELECT") < log.index(f'CREATE ROLE "{new}"') < log.index("GRANT INSERT")
 
 
+@pytest.mark.requirement("R-180", "R-197")
+async def test_an_end_in_the_past_takes_nothing_from_anybody_else(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    other = f"other_{sales.name}"
+    await there.apply(role("other", roleName=other))
+    await there.ready("PostgresRole/other")
+    await there.apply(grant("others", other, database=sales.name))
+    await there.ready("AccessGrant/others")
+    await there.spec(READERS, expiresAt=in_seconds(-3600))
+    await there.reason(READERS, "Expired", ready=True)
+    assert not await sales.may(sales.analysts, "SELECT")
+    assert await sales.may(other, "SELECT")
+    taken = [statement for _, statement, _ in await sales.log() if statement.startswith("REVOKE")]
+    assert taken
+    assert not [statement for statement in taken if other in statement]
+
+
 async def test_access_begins_at_its_time(lab: Lab, there: Namespace, operators: Operators) -> None:
     await operators.start()
     sales = await lab.settled(there)
