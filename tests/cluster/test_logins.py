@@ -113,6 +113,24 @@ async def test_what_is_said_of_a_password_goes_with_it(
     assert {one["type"] for one in body["status"]["conditions"]} == {"Ready", "OverPrivileged"}
 
 
+@pytest.mark.requirement("R-160")
+async def test_a_secret_that_is_deleted_comes_back_with_the_other_login_and_the_one_before_works_on(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    await set_up(lab, there)
+    await there.ready(APP)
+    before = await published(lab, there)
+    await there.delete("Secret/app-login")
+    await there.annotate(CONNECTION, sync_now="1")
+    await there.until(CONNECTION, lambda body: "lastHandledSync" in body["status"])
+    after = await published(lab, there)
+    assert after["username"] != before["username"]
+    for secret in (before, after):
+        async with await log_in(secret, lab.simulator.ca_file) as session:
+            assert await (await session.execute("SELECT count(*) FROM sales.orders")).fetchone() == (0,)
+
+
 @pytest.mark.requirement("R-108", "R-160", "R-161")
 @pytest.mark.parametrize("target", ["native", "autoscaling"])
 async def test_a_client_that_reads_the_secret_never_fails_while_passwords_are_replaced(

@@ -154,12 +154,12 @@ class ConnectionReconciler:
 
 
 def with_status(role: PostgresRole, catalog: Catalog) -> PostgresRole:
-    """The catalog's objects come without a status: what was written of a schema, and of a role that goes, is needed.
+    """The catalog's objects come without a status: what was written of a schema, of a login, and of a role that goes, is needed.
 
     Nothing else is read: it may be in words of another version.
     """
     known = catalog.status(key_of(role))
-    if "platformSchema" not in known and not is_deleting(role):
+    if not is_deleting(role) and known.keys().isdisjoint(("platformSchema", "password")):
         return role
-    needed = {name: known[name] for name in ("created", "platformSchema") if name in known}
+    needed = {name: known[name] for name in ("created", "platformSchema", "password") if name in known}
     return role.model_copy(update={"status": PostgresRoleStatus.model_validate(needed)})
