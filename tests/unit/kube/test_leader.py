@@ -62,7 +62,8 @@ async def test_a_leader_is_gone_before_another_may_take_over_however_slowly_rene
 
 
 async def test_a_leader_that_renews_stays(leases: Leases, leadership: Leadership) -> None:
+    acquired_at = leases.renewed_at
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(leadership.lost(), TIMES.renew_deadline + 2 * TIMES.retry_period)
+        await asyncio.wait_for(leadership.lost(), TIMES.limit + TIMES.retry_period)
     assert leadership.leading
-    assert time.monotonic() - leases.renewed_at < 2 * TIMES.retry_period
+    assert leases.renewed_at - acquired_at > TIMES.retry_period
