@@ -15,7 +15,7 @@ from lakebase_operator.external.kube.objects import Secret
 from lakebase_operator.external.postgres.logins import scram_verifier
 from tests.postgres.logins import EndedError, Logins
 from tests.postgres.objects import DELETED_AT, postgres_role
-from tests.postgres.world import READY, STALLED, WAITING, World
+from tests.postgres.world import READY, STALLED, WAITING, WRITING, World
 
 DAYS = timedelta(days=1)
 
@@ -341,6 +341,35 @@ async def test_a_login_acts_as_its_owner_whatever_role_its_owner_acts_as(world: 
         ) as session:
             row = await (await session.execute("SELECT current_user")).fetchone()
             assert row == (role.role_name,)
+
+
+@pytest.mark.requirement("R-159")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER ROLE {login} RESET role",
+        "ALTER ROLE {login} IN DATABASE {database} SET role TO 'none'",
+        "REVOKE {role} FROM {login} GRANTED BY {operator}",
+    ],
+)
+async def test_a_login_that_was_changed_by_hand_acts_as_its_owner_again(world: World, statement: str) -> None:
+    logins, role = Logins(world), app(world)
+    await logins.sync(role)
+    secret = logins.published(role)
+    await world.run(
+        statement,
+        login=secret["username"], role=role.role_name, database=world.database, operator=world.operator,
+    )  # fmt: skip
+    await logins.sync(role)
+    assert said(logins, role) == (READY, Reason.SUCCEEDED)
+    async with await world.server.connect(
+        world.database, user=secret["username"], password=secret["password"]
+    ) as session:
+        row = await (await session.execute("SELECT current_user")).fetchone()
+    assert row == (role.role_name,)
+    position = world.log_position()
+    await logins.sync(role)
+    assert not [text for text in world.logged(position) if WRITING.match(text)]
 
 
 @pytest.mark.requirement("R-109", "R-161")

@@ -16,7 +16,13 @@ from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError
 from lakebase_operator.domain.passwords import LoginCredential, is_revision_of, new_revision
 from lakebase_operator.domain.role_settings import setting_name, settings_change
-from lakebase_operator.domain.role_statements import alter_role, create_role, grant_membership, role_options
+from lakebase_operator.domain.role_statements import (
+    alter_role,
+    create_role,
+    grant_membership,
+    reset_role_parameter,
+    role_options,
+)
 from lakebase_operator.domain.roles import Issue, RoleState, Step, alteration, declared_options
 from lakebase_operator.external.postgres.logins import (
     Given,
@@ -25,6 +31,7 @@ from lakebase_operator.external.postgres.logins import (
     revision_note,
     scram_verifier,
 )
+from lakebase_operator.external.postgres.roles import read_databases
 from lakebase_operator.external.postgres.session import Connection
 from lakebase_operator.reconcilers.known_roles import Roles
 from lakebase_operator.reconcilers.made_passwords import MadePasswords
@@ -191,8 +198,19 @@ class LoginRoles:
                 tally.note([Issue(thing, error.reason, f"{error.message} The statement: {step}")])
                 tally.failed(error)
         if state is not None:
+            await self._act_everywhere(role, state)
             for step in alteration(_login_spec(role), state._replace(login=True)):
                 await self.execute(role, step)
+
+    async def _act_everywhere(self, role: PostgresRole, state: RoleState) -> None:
+        """A setting that holds in one database only goes before the one by which a login acts as its owner."""
+        elsewhere = {oid for oid, found in state.database_settings.items() if "role" in found}
+        databases = await read_databases(self.home) if elsewhere else {}
+        for database, oid in sorted(databases.items()):
+            if oid in elsewhere:
+                statement = reset_role_parameter(state.name, "role", database)
+                doing = f"resetting role of role {state.name} in database {database}"
+                await self.execute(role, Step(statement, doing))
 
     def _is_member(self, state: RoleState, owner: str) -> bool:
         oid = self.roles.oids.get(owner)
