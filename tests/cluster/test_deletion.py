@@ -1,8 +1,11 @@
 """Deleting things, also where what they depend on is gone, stopped or never was."""
 
+from collections.abc import Iterable
+
 import pytest
 
-from lakebase_operator.api.base import FINALIZER
+from lakebase_operator.api.base import FINALIZER, ObjectMeta
+from lakebase_operator.external.kube.objects import KubeObjects
 from tests.cluster.kube import PLURALS, Namespace, condition_of, current, is_ready, message_of
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant, mapping, role
@@ -197,6 +200,36 @@ async def test_a_connection_that_comes_back_takes_its_grants_up_again(
     assert not await sales.may(sales.analysts, "SELECT")
 
 
+@pytest.mark.parametrize("gone", [(READERS,), (READERS, ROLE, CONNECTION)], ids=["grant", "everything"])
+async def test_what_is_deleted_before_it_has_its_finalizer_gives_no_access(
+    lab: Lab, there: Namespace, operators: Operators, gone: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, waiting = KubeObjects.add_finalizers, list(gone)
+
+    async def too_late(kube: KubeObjects, objects: Iterable[tuple[str, ObjectMeta]]) -> bool:
+        wanted = list(objects)
+        if any(kind == "AccessGrant" for kind, _ in wanted):
+            while waiting:
+                await there.delete(waiting.pop())
+        return await add(kube, wanted)
+
+    monkeypatch.setattr(KubeObjects, "add_finalizers", too_late)
+    sales = await lab.database()
+    await there.apply(
+        await lab.connection(there, sales),
+        role("analysts", roleName=sales.analysts),
+        grant("readers", sales.analysts, database=sales.name),
+    )
+    operator = await operators.start()
+    await there.gone(*gone)
+    await operator.passed(there.name, 0, at_least=2)
+    if CONNECTION not in gone:
+        await there.ready(CONNECTION, ROLE)
+    assert not await sales.may(sales.analysts, "SELECT")
+    statements = [statement for _, statement, _ in await sales.log()]
+    assert not any("ON TABLE" in one for one in statements), "not even for a moment"
+
+
 async def test_a_grant_that_never_had_a_connection_goes_at_once(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:
@@ -221,6 +254,28 @@ async def test_what_is_deleted_while_no_operator_runs_is_cleaned_up_at_its_start
     await there.gone(READERS, "PostgresRole/gone")
     assert not await sales.may(sales.analysts, "SELECT")
     assert not await sales.run("SELECT FROM pg_roles WHERE rolname = %s", f"gone_{sales.name}")
+
+
+async def test_a_database_that_is_taken_out_keeps_its_grants_and_is_cleaned_up_when_it_comes_back(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    other = await lab.database()
+    await there.spec(CONNECTION, databases=[sales.name, other.name])
+    await there.apply(grant("others", sales.analysts, database=other.name))
+    await there.ready("AccessGrant/others")
+    await there.spec(CONNECTION, databases=[sales.name])
+    await there.reason("AccessGrant/others", "DatabaseNotManaged")
+    await there.ready(CONNECTION)
+    await there.delete("AccessGrant/others")
+    await there.gone("AccessGrant/others")
+    assert (await there.told("AccessGrant/others", "Abandoned"))["type"] == "Warning"
+    assert await other.may(sales.analysts, "SELECT")
+    await there.spec(CONNECTION, databases=[sales.name, other.name])
+    await there.ready(CONNECTION)
+    assert not await other.may(sales.analysts, "SELECT")
+    assert await sales.may(sales.analysts, "SELECT")
 
 
 async def test_a_role_that_takes_over_nothing_is_dropped_if_the_operator_has_made_it(

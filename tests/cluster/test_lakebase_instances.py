@@ -2,13 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from lakebase_operator.api import LakebaseInstance
+from lakebase_operator.api.base import ObjectMeta
+from lakebase_operator.external.kube.objects import KubeObjects
 from lakebase_sandbox.simulator.permissions import PROJECTS, Level
 from tests.cluster.kube import Body, Namespace, condition_of, current, is_ready, message_of
 from tests.cluster.lab import Lab
@@ -435,6 +438,30 @@ async def test_a_namespace_with_all_of_it_is_deleted_cleanly(
     assert not await sales.may(sales.analysts, "SELECT")
     assert f"{sales.name}_catalog" not in lab.simulator.workspace.catalogs
     assert "projects/marketing" in lab.simulator.workspace.projects
+
+
+async def test_nothing_is_made_for_an_instance_that_is_deleted_before_it_has_its_finalizer(
+    lab: Lab, there: Namespace, operators: Operators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = KubeObjects.add_finalizers
+
+    async def too_late(kube: KubeObjects, objects: Iterable[tuple[str, ObjectMeta]]) -> bool:
+        await there.delete(INSTANCE)
+        return await add(kube, objects)
+
+    monkeypatch.setattr(KubeObjects, "add_finalizers", too_late)
+    operator = await start(operators)
+    asked = changes(lab)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
+    await there.gone(INSTANCE)
+
+    async def at_rest() -> bool:
+        known = operator.operator.catalog.of_kind(LakebaseInstance)
+        return not (known or operator.operator.objects.depth or operator.operator.objects.running)
+
+    await there.true("it has been seen to be gone", at_rest)
+    assert changes(lab) == asked
+    assert "projects/growing" not in lab.simulator.workspace.projects
 
 
 @pytest.mark.requirement("R-205")

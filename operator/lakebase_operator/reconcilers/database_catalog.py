@@ -53,8 +53,8 @@ class Look(ObjectLook[DatabaseCatalog, Memory]):
 
     async def _look(self) -> Outcome:
         api = await self._api()
-        if not is_finalized(self.subject):
-            await add_finalizers(self.services, [self.subject])
+        if not is_finalized(self.subject) and not await add_finalizers(self.services, [self.subject]):
+            return Outcome()  # it is gone, or on its way: that brings another look
         if (outcome := await self._follow(api)) is not None:
             return outcome
         there = await self._observed("catalog", api.get(self.name))

@@ -106,8 +106,8 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
             )
             return Outcome(SLOW_RETRY)
         lakebase = await self._api()
-        if not is_finalized(self.subject):
-            await add_finalizers(self.services, [self.subject])
+        if not is_finalized(self.subject) and not await add_finalizers(self.services, [self.subject]):
+            return Outcome()  # it is gone, or on its way: that brings another look
         if (outcome := await self._follow(lakebase)) is not None:
             return outcome
         declared = domain.wanted(self.subject.spec)

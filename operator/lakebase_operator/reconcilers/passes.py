@@ -111,7 +111,10 @@ async def _work(context: Context, connection: LakebaseConnection, logins: Logins
 
 
 async def _work_on(context: Context, connection: LakebaseConnection, access: Access) -> Outcome:
-    await _add_finalizers(context, connection)
+    if not await _add_finalizers(context, connection):
+        return Outcome(
+            context.memory.pauses.next()
+        )  # the view is out of date; its change brings the next pass
     if connection.spec.mode is Mode.PLAN and not is_deleting(connection):
         return await _plan(context, connection, access)
     done = await Databases(context, connection, access).run()
@@ -215,12 +218,12 @@ def _timeouts(context: Context) -> Timeouts:
     )
 
 
-async def _add_finalizers(context: Context, connection: LakebaseConnection) -> None:
-    """Before the first change in a database, so that no deletion goes unnoticed."""
+async def _add_finalizers(context: Context, connection: LakebaseConnection) -> bool:
+    """Before the first change in a database, so that no deletion goes unnoticed. False: one has come before it."""
     keepers: tuple[LakebaseConnection | Dependent, ...] = (
         connection,
         *context.view.roles,
         *context.view.grants,
     )
     wanted = [one for one in keepers if not is_deleting(one) and not is_finalized(one)]
-    await add_finalizers(context.services, wanted)
+    return await add_finalizers(context.services, wanted)

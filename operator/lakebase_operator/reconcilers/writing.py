@@ -20,15 +20,19 @@ Said: TypeAlias = tuple[int, int]
 """Digests of what was said of an object, and of the status that says it."""
 
 
-async def add_finalizers(services: Services, subjects: Iterable[Subject]) -> None:
+async def add_finalizers(services: Services, subjects: Iterable[Subject]) -> bool:
     """Have the operator asked before these objects go; many at a time.
+
+    Returns
+    -------
+    Whether it will be. False: some are gone, or on their way, so nothing may be made for them.
 
     Raises
     ------
     KubeError
         The API server did not take some.
     """
-    await services.kube.add_finalizers((kind_of(one), one.metadata) for one in subjects)
+    return await services.kube.add_finalizers((kind_of(one), one.metadata) for one in subjects)
 
 
 async def write(services: Services, report: Report, said: dict[ObjectKey, Said] | None = None) -> None:

@@ -190,9 +190,11 @@ class KubeObjects:
         """Let the object go. Returns whether it was still there."""
         return await self._set_finalizer(kind, meta, present=False)
 
-    async def add_finalizers(self, objects: Iterable[tuple[str, ObjectMeta]]) -> None:
-        """:meth:`add_finalizer` for many objects, given by kind and metadata."""
-        await side_by_side("finalizers", lambda one: self.add_finalizer(*one), objects, limit=PARALLEL)
+    async def add_finalizers(self, objects: Iterable[tuple[str, ObjectMeta]]) -> bool:
+        """:meth:`add_finalizer` for many objects, given by kind and metadata. Returns whether all are still there and have it."""
+        return all(
+            await side_by_side("finalizers", lambda one: self.add_finalizer(*one), objects, limit=PARALLEL)
+        )
 
     async def remove_finalizers(self, objects: Iterable[tuple[str, ObjectMeta]]) -> None:
         """:meth:`remove_finalizer` for many objects, given by kind and metadata."""
