@@ -97,6 +97,34 @@ async def test_an_end_in_the_past_takes_nothing_from_anybody_else(
     assert not [statement for statement in taken if other in statement]
 
 
+@pytest.mark.requirement("R-197")
+async def test_what_ends_first_takes_in_nothing_of_an_applications_own_schema(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    """What an application grants in its own schema stays nobody else's business, also to whoever is meant by a pattern."""
+    operator = await operators.start()
+    sales = await lab.settled(there)
+    app = f"app_{sales.name}"
+    every = grant("every", sales.analysts, database=sales.name, privileges=["USAGE"])
+    every["spec"]["objects"] = [{"schemas": {"matching": ["*"]}}]
+    await there.apply(every, role("app", roleName=app, platformSchema={"name": "app_own"}))
+    await there.ready("AccessGrant/every", "PostgresRole/app")
+    end = datetime.now(UTC) + timedelta(seconds=2)
+    await there.spec(READERS, expiresAt=end.isoformat())
+    await there.ready(READERS)
+    await operator.stop()
+    async with sales.admin.transaction():
+        await sales.run(f'SET LOCAL ROLE "{app}"')
+        await sales.run(f'GRANT USAGE ON SCHEMA app_own TO "{sales.analysts}"')
+    await asyncio.sleep((end - datetime.now(UTC)).total_seconds())
+    await operators.start()
+    await there.reason(READERS, "Expired", ready=True)
+    await there.ready("AccessGrant/every")
+    usage = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
+    assert await sales.value(usage, sales.analysts, "sales")
+    assert await sales.value(usage, sales.analysts, "app_own")
+
+
 async def test_access_begins_at_its_time(lab: Lab, there: Namespace, operators: Operators) -> None:
     await operators.start()
     sales = await lab.settled(there)

@@ -11,10 +11,13 @@ from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.declared import declare
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
+from lakebase_operator.reconcilers.known_roles import RoleTally
 from lakebase_operator.reconcilers.people import MappingResults, resolve
+from lakebase_operator.reconcilers.platform_schema import PlatformSchemaStep
 from lakebase_operator.reconcilers.report import Report
 from lakebase_operator.reconcilers.roles import Roles
 from lakebase_operator.reconcilers.tally import Tally
+from lakebase_operator.reconcilers.view import is_deleting
 
 
 async def end_overdue(
@@ -43,6 +46,12 @@ async def end_overdue(
             declared.append(declare(grant, people, roles, found.major_version, context.services.clock.now()))
         except ValueError:
             return  # it may declare the same; the pass tells of it
+    roles.tallies = {
+        role.role_name: RoleTally(role)
+        for role in view.roles
+        if not is_deleting(role) and role.role_name in roles.states
+    }
+    grants = [grant for grant in view.grants if not is_deleting(grant)]
     names = connection.spec.databases
     for name in names:
         async with AsyncExitStack() as stack:
@@ -51,6 +60,7 @@ async def end_overdue(
                 if name != names[0]:
                     session = await stack.enter_async_context(access.session(name))
                     here = await preflight(session)
+                schemas = PlatformSchemaStep(name, names, session, here, key, roles, Report(), dry=True)
                 step = GrantsStep(
                     name,
                     session,
@@ -60,6 +70,7 @@ async def end_overdue(
                     Policy(connection.spec.drift.action),
                     {item.grant.metadata.uid: Tally() for item in declared},
                     others=tuple(one for one in names if one != name),
+                    platform=await schemas.run(grants),
                     only_revoke=True,
                 )
                 result = await step.run(declared, home=name == names[0])
