@@ -286,6 +286,30 @@ async def test_an_object_that_somebody_holds_fails_alone_after_the_lock_timeout_
     await assert_the_ledger_agrees(world, [role])
 
 
+async def test_a_view_under_a_long_alter_view_does_not_hold_up_the_others(world: World) -> None:
+    """Whether it can be written to can be seen by opening it only."""
+    role, other = await world.role("role"), await world.role("other")
+    await world.run(*SALES, "CREATE VIEW sales.open AS SELECT id FROM sales.orders")
+    writes = access_grant("w", [role], [tables("sales", "open")], "Write", database=world.database)
+    reads = access_grant("r", [other], [tables("sales")], database=world.database)
+    await world.sync(writes)
+    held = await world.acl("sales.open", role)
+    assert held == WRITE - {"TRUNCATE"}
+    world.lock_timeout = 0.3
+    async with await world.server.connect(world.database) as holder:
+        await holder.execute("BEGIN")
+        await holder.execute("LOCK TABLE sales.open IN ACCESS EXCLUSIVE MODE")
+        synced = await world.sync(writes, reads)
+        assert synced.said(writes) == (READY, Reason.SUCCEEDED)
+        assert await world.acl("sales.open", role) == held
+        assert await world.acl("sales.lines", other) == {"SELECT"}
+        await holder.execute("ROLLBACK")
+    synced = await world.sync(writes, reads)
+    assert synced.said(writes) == synced.said(reads) == (READY, Reason.SUCCEEDED)
+    assert await world.acl("sales.open", other) == {"SELECT"}
+    await assert_the_ledger_agrees(world, [role, other])
+
+
 async def test_a_table_under_a_long_alter_table_does_not_hold_up_the_others(world: World) -> None:
     role = await world.role("role")
     await world.run(*SALES)

@@ -240,6 +240,11 @@ plain_item AS MATERIALIZED (
                             JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
                             WHERE t.ftrelid = m.oid AND w.fdwhandler = 0)
                THEN false  -- without a handler it cannot even be asked
+               -- PostgreSQL opens it to see, so whoever holds it (an ALTER VIEW in a long transaction) would hold up everything.
+               WHEN m.oid IN (SELECT relation FROM pg_locks
+                              WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid <> pg_backend_pid()
+                                AND database = (SELECT oid FROM own_database))
+               THEN true
                ELSE pg_relation_is_updatable(m.oid, true) & p.bit <> 0 END
     UNION ALL
     -- INSERT into a serial column needs its sequence; an identity column does not (deptype 'i').
