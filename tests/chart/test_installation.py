@@ -119,7 +119,8 @@ def test_an_installation_with_all_values_is_taken_by_the_api_server(
 
 
 ALLOWED = [
-    *((verb, kind, {}) for kind in KINDS for verb in ("get", "list", "watch", "patch")),
+    *((verb, kind, {}) for kind in KINDS for verb in ("get", "list", "watch")),
+    *(("patch", kind, {}) for kind in KINDS if kind != "usermappings"),
     *(("patch", f"{kind}/status", {}) for kind in KINDS),
     *((verb, "secrets", {"group": ""}) for verb in ("get", "list", "watch", "create", "patch")),
     ("get", "namespaces", {"group": ""}),
@@ -137,6 +138,7 @@ ALLOWED = [
 ]
 DENIED = [
     *((verb, kind, {}) for kind in KINDS for verb in ("create", "update", "delete", "deletecollection")),
+    ("patch", "usermappings", {}),
     *(("update", f"{kind}/status", {}) for kind in KINDS),
     *((verb, "secrets", {"group": ""}) for verb in ("update", "delete", "deletecollection")),
     *(

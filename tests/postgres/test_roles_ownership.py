@@ -240,6 +240,10 @@ async def test_each_database_has_its_own_and_an_unmanaged_one_is_told(any_world:
     owner_of_schema = "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'sales'"
     assert await world.value(owner_of_schema, database=other) == name
     assert await world.value(owner_of_schema) == old
+    assert both.of(role).fields["owned"] == 1
+    no_more = postgres_role(name)
+    assert (await world.sync(no_more)).of(no_more).fields["owned"] is None, "nothing is said of it any more"
+    assert await world.value(owner_of_schema, database=other) == name
 
 
 async def test_an_owner_grants_what_is_declared_in_the_same_pass(any_world: World) -> None:

@@ -37,6 +37,8 @@ def conclude_roles(
     for tally in roles.tallies.values():
         if tally.role.spec.owns:
             _tell_owned(tally, databases, failures, report)
+        elif not narrow:
+            report.fields(tally.role, {"owned": None})
         if not narrow:
             _tell_platform_schema(tally, databases, report)
         if not (narrow and tally.of_full_passes):
