@@ -114,7 +114,10 @@ class Databases:
             beside, focus = await self._beside(declared, people, roles, home.preflight)
             tallies = {item.grant.metadata.uid: Tally() for item in (*declared, *beside)}
             for item in declared:
-                unsupported(item.grant, home.preflight.major_version, tallies[item.grant.metadata.uid])
+                if not is_deleting(
+                    item.grant
+                ):  # what declares nothing any more is nobody's fault, and holds up nothing
+                    unsupported(item.grant, home.preflight.major_version, tallies[item.grant.metadata.uid])
             exposing = self._exposing(roles)
             work = Work(home, done, (*declared, *beside), tallies, focus, exposing)
             handovers = dict(done.handovers)
