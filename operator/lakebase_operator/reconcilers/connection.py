@@ -85,11 +85,12 @@ class ConnectionReconciler:
         A session may end at any time: a failover, an idle limit, an administrator. New ones are worth one try at once,
         before anybody is alarmed.
         """
-        context = Context(self._services, view, memory, self._mappings, known, tries_left=1)
+        began = self._services.clock.now()
+        context = Context(self._services, view, memory, self._mappings, began, known, tries_left=1)
         try:
             return context, await passes.run(context, self._logins)
         except SessionLostError:
-            context = Context(self._services, view, memory, self._mappings, known, tries_left=0)
+            context = Context(self._services, view, memory, self._mappings, began, known, tries_left=0)
             return context, await passes.run(context, self._logins)
 
     def _remember(self, key: ConnectionKey, dirty: Dirty) -> Memory:
