@@ -69,10 +69,15 @@ class ConnectionReconciler:
     async def _reconcile(self, view: View, memory: Memory, known: Known | None) -> Outcome:
         key = view.key
         context, outcome = await self._run(view, memory, known)
+        learnt, memory.known = (
+            memory.known,
+            None,
+        )  # put back once all is said: what is not, no narrow pass would say
         try:
             await write(self._services, context.report, memory.said)
         finally:  # a status that cannot be written holds nobody back
             await let_all_go(self._services, context.leaving)
+        memory.known = learnt
         if view.connection is None:
             self._memories.pop(key, None)
             await memory.home.close()
