@@ -342,3 +342,18 @@ async def test_a_mapping_that_is_deleted_takes_access_back(
     await there.delete("UserMapping/bob")
     await there.until(READERS, lambda body: not is_ready(body))
     assert not await sales.may(f"role_{sales.name}", "SELECT")
+
+
+@pytest.mark.requirement("R-29")
+async def test_an_access_grant_with_a_privilege_that_the_server_does_not_know_can_be_deleted(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there, target="provisioned")  # PostgreSQL 16
+    unknown = grant("unknown", sales.analysts, database=sales.name, privileges=["INSERT", "MAINTAIN"])
+    await there.apply(unknown)
+    await there.reason("AccessGrant/unknown", "InvalidSpec")
+    assert await sales.may(sales.analysts, "INSERT")
+    await there.delete("AccessGrant/unknown")
+    await there.gone("AccessGrant/unknown")
+    assert not await sales.may(sales.analysts, "INSERT")

@@ -2,13 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from lakebase_operator.api.base import ObjectMeta
+from lakebase_operator.external.kube.errors import KubeError
+from lakebase_operator.external.kube.objects import KubeObjects
 from lakebase_sandbox.simulator import faults
-from tests.cluster.kube import ApiError, Namespace, current, is_ready, message_of
+from tests.cluster.kube import ApiError, Body, Namespace, current, is_ready, message_of
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant
 from tests.cluster.operators import Operators
@@ -205,3 +209,33 @@ async def test_sessions_that_keep_breaking_are_said_in_the_end(
     assert await sales.acl() == before, "nothing half-done is left"
     await lab.simulator.clear_faults()
     await there.ready(WRITERS, CONNECTION)
+
+
+async def test_a_status_that_could_not_be_written_is_written_by_the_next_pass_whatever_that_is_about(
+    lab: Lab, there: Namespace, operators: Operators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    late = f"late_{sales.name}"
+    await there.apply(
+        grant("late", late, database=sales.name), grant("writers", sales.analysts, database=sales.name)
+    )
+    await there.reason("AccessGrant/late", "RoleMissing")
+    await there.ready(WRITERS)
+    await sales.run(f"CREATE ROLE {late}")  # which is seen at the next look at the server
+    write, refused = KubeObjects.replace_status, []
+
+    async def refuses_once(
+        self: KubeObjects, kind: str, meta: ObjectMeta, status: Mapping[str, Any]
+    ) -> Body | None:
+        if meta.name == "late" and not refused:
+            refused.append(meta)
+            raise KubeError(500, "etcdserver: request timed out")
+        return await write(self, kind, meta, status)
+
+    monkeypatch.setattr(KubeObjects, "replace_status", refuses_once)
+    await there.spec(WRITERS, access="Write")
+    await there.ready(WRITERS)
+    await there.ready("AccessGrant/late", deadline=20)
+    assert refused
+    assert await sales.may(late, "SELECT")

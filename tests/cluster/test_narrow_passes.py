@@ -11,7 +11,9 @@ from tests.cluster.watcher import Watcher
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-CONNECTION, READERS = "LakebaseConnection/marketing", "AccessGrant/readers"
+CONNECTION, READERS, NOBODY = "LakebaseConnection/marketing", "AccessGrant/readers", "AccessGrant/nobody"
+SOON = 20.0
+"""Seconds; the next comparison of everything is an hour away."""
 
 
 async def test_an_edit_looks_at_the_roles_that_it_concerns_and_leaves_the_rest_to_the_next_comparison(
@@ -88,3 +90,61 @@ async def test_another_role_of_the_same_name_is_noticed(
         return await sales.may(other, "SELECT")
 
     await there.true("the new role has what is declared for it", granted)
+
+
+@pytest.mark.requirement("R-191")
+async def test_what_others_take_away_or_give_to_everybody_is_told_where_it_matters(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    absent = grant(
+        "nobody",
+        sales.analysts,
+        database=sales.name,
+        privileges=["SELECT"],
+        ensure="Absent",
+        tables=["orders"],
+    )
+    await there.apply(absent)
+    await there.reason(READERS, Reason.CONFLICTING_DECLARATIONS, deadline=SOON)
+    await there.ready(NOBODY)
+    assert not await sales.may(sales.analysts, "SELECT")
+    everybody = [{"kind": "Public"}]
+    await there.apply(
+        grant("all", database=sales.name, privileges=["SELECT"], subjects=everybody, tables=["orders"])
+    )
+    await there.reason(NOBODY, Reason.HELD_THROUGH_PUBLIC, deadline=SOON)
+    await there.delete("AccessGrant/all")
+    await there.gone("AccessGrant/all")
+    await there.ready(NOBODY, deadline=SOON)
+    await there.delete(NOBODY)
+    await there.gone(NOBODY)
+    await there.ready(READERS, deadline=SOON)
+    assert await sales.may(sales.analysts, "SELECT")
+
+
+async def test_whoever_may_create_in_a_schema_is_a_creator_for_default_privileges_at_once_and_no_longer(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    maker = f"makers_{sales.name}"
+    tables = [{"defaultPrivileges": {"schema": "sales", "objectType": "tables"}}]
+    await there.apply(
+        role("makers", roleName=maker),
+        grant("defaults", sales.analysts, database=sales.name, privileges=["SELECT"], objects=tables),
+    )
+    await there.ready("PostgresRole/makers", "AccessGrant/defaults")
+    schema = [{"schemas": {"names": ["sales"]}}]
+    create = grant("makers", maker, database=sales.name, privileges=["CREATE", "USAGE"], objects=schema)
+
+    async def is_creator() -> bool:
+        query = "SELECT count(*) FROM pg_default_acl WHERE defaclrole = %s::regrole"
+        return bool(await sales.value(query, f'"{maker}"'))
+
+    await there.apply(create)
+    await there.true("what it makes can be read", is_creator, deadline=SOON)
+    await there.delete("AccessGrant/makers")
+    await there.gone("AccessGrant/makers")
+    assert not await is_creator()

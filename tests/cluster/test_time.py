@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lakebase_operator.external.postgres.grants import ADVISORY_LOCK
 from tests.cluster.kube import Namespace
 from tests.cluster.lab import Lab
 from tests.cluster.manifests import grant, role
@@ -148,3 +149,27 @@ async def test_an_expiry_that_is_put_off_gives_access_back(
     await there.spec(READERS, expiresAt=in_seconds(3600))
     await there.reason(READERS, "Succeeded", ready=True)
     assert await sales.may(sales.analysts, "SELECT")
+
+
+@pytest.mark.requirement("R-197")
+async def test_access_that_ends_while_a_pass_is_at_work_is_not_left_to_the_next_comparison(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await operators.start()
+    sales = await lab.settled(there)
+    end = datetime.now(UTC) + timedelta(seconds=3)
+    async with sales.admin.transaction():
+        await sales.run("SELECT pg_advisory_xact_lock(%s)", ADVISORY_LOCK)
+        await there.spec(READERS, access="Write", expiresAt=end.isoformat())
+
+        async def waits() -> bool:
+            return bool(
+                await sales.value(
+                    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+                )
+            )
+
+        await there.true("the pass waits for its turn to write", waits)
+        await asyncio.sleep((end - datetime.now(UTC)).total_seconds() + 0.1)
+    await there.reason(READERS, "Expired", ready=True, deadline=20)
+    assert not await sales.may(sales.analysts, "SELECT")

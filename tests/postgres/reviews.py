@@ -79,7 +79,7 @@ class Reviews:
             (),
             (),
         )
-        context = Context(cast(Services, self), view, self.memory, MappingResults(Catalog()))
+        context = Context(cast(Services, self), view, self.memory, MappingResults(Catalog()), self.now)
         position = self.world.log_position()
         async with self.world.session(names[0]) as home:
             found = await preflight(home)

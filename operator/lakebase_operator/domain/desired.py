@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 from lakebase_operator.api.access_grant import AccessGrant, AccessGrantSpec, Ensure
+from lakebase_operator.api.objects import Privilege
 from lakebase_operator.domain.people import Resolution
 from lakebase_operator.domain.privileges import ObjectClass
 from lakebase_operator.domain.selectors import Selector
@@ -37,6 +38,19 @@ class Declared(NamedTuple):
     def absent(self) -> bool:
         """It declares what must not be held."""
         return self.grant.spec.ensure is Ensure.ABSENT
+
+    @property
+    def reaches_far(self) -> bool:
+        """It decides over what other AccessGrants say or give, also those of other roles: an absence takes away what others give,
+        everybody's privileges are in the way of absences, and CREATE on a schema makes creators of default privileges."""
+        return self.active and (
+            self.absent
+            or PUBLIC in self.grantees
+            or any(
+                one.object_class is ObjectClass.SCHEMA and Privilege.CREATE in one.privileges
+                for one in self.selectors
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

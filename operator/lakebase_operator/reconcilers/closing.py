@@ -117,10 +117,12 @@ class Closing:
         known = context.known or Known(dict(roles.oids), platform=platform)
         for changed in context.view.changed:
             known.drop(changed)
-        grantees = {item.grant.metadata.uid: item.grantees for item in declared}
+        items = {item.grant.metadata.uid: item for item in declared}
         for grant in context.view.grants:
             if not is_deleting(grant):
-                known.put(key_of(grant), grantees.get(grant.metadata.uid, frozenset()))
+                item = items.get(grant.metadata.uid)
+                grantees, far = (item.grantees, item.reaches_far) if item else (frozenset[str](), False)
+                known.put(key_of(grant), grantees, far=far)
         context.memory.known = known
 
     # -- what goes -------------------------------------------------------------------------------------------------

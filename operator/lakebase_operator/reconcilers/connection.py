@@ -69,10 +69,15 @@ class ConnectionReconciler:
     async def _reconcile(self, view: View, memory: Memory, known: Known | None) -> Outcome:
         key = view.key
         context, outcome = await self._run(view, memory, known)
+        learnt, memory.known = (
+            memory.known,
+            None,
+        )  # put back once all is said: what is not, no narrow pass would say
         try:
             await write(self._services, context.report, memory.said)
         finally:  # a status that cannot be written holds nobody back
             await let_all_go(self._services, context.leaving)
+        memory.known = learnt
         if view.connection is None:
             self._memories.pop(key, None)
             await memory.home.close()
@@ -85,11 +90,12 @@ class ConnectionReconciler:
         A session may end at any time: a failover, an idle limit, an administrator. New ones are worth one try at once,
         before anybody is alarmed.
         """
-        context = Context(self._services, view, memory, self._mappings, known, tries_left=1)
+        began = self._services.clock.now()
+        context = Context(self._services, view, memory, self._mappings, began, known, tries_left=1)
         try:
             return context, await passes.run(context, self._logins)
         except SessionLostError:
-            context = Context(self._services, view, memory, self._mappings, known, tries_left=0)
+            context = Context(self._services, view, memory, self._mappings, began, known, tries_left=0)
             return context, await passes.run(context, self._logins)
 
     def _remember(self, key: ConnectionKey, dirty: Dirty) -> Memory:

@@ -38,6 +38,8 @@ class Context:
     view: View
     memory: Memory
     mappings: MappingResults
+    began: datetime
+    """What time changes from then on, in the pass or after it, is for the next one."""
     known: Known | None = None
     """With a narrow view: what was carried out before."""
     tries_left: int = 0

@@ -114,7 +114,10 @@ class Databases:
             beside, focus = await self._beside(declared, people, roles, home.preflight)
             tallies = {item.grant.metadata.uid: Tally() for item in (*declared, *beside)}
             for item in declared:
-                unsupported(item.grant, home.preflight.major_version, tallies[item.grant.metadata.uid])
+                if not is_deleting(
+                    item.grant
+                ):  # what declares nothing any more is nobody's fault, and holds up nothing
+                    unsupported(item.grant, home.preflight.major_version, tallies[item.grant.metadata.uid])
             exposing = self._exposing(roles)
             work = Work(home, done, (*declared, *beside), tallies, focus, exposing)
             handovers = dict(done.handovers)
@@ -193,7 +196,8 @@ class Databases:
         Raises
         ------
         TooNarrowError
-            The roles of the server are not what they were, or what somebody can read of exposed tables may change.
+            The roles of the server are not what they were, or what somebody can read of exposed tables may change, or
+            AccessGrants that are not looked at have a part in it.
         """
         context, known = self.context, self.context.known
         if known is None:
@@ -205,7 +209,10 @@ class Databases:
         if concerns_shown(roles, focus):
             raise TooNarrowError
         grants = context.services.catalog.some_grants(context.view.key, known.about(focus) - changed)
-        return await self._declare(grants, people, roles, found), focus
+        beside = await self._declare(grants, people, roles, found)
+        if changed & known.far or any(item.reaches_far for item in (*declared, *beside)):
+            raise TooNarrowError
+        return beside, focus
 
     async def _declare(
         self, grants: Iterable[AccessGrant], people: People, roles: Roles, found: Preflight

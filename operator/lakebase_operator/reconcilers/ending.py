@@ -101,7 +101,7 @@ def succeeded(
         return Outcome(1.0)
     if failures or unfinished:
         return Outcome(context.memory.pauses.next())
-    return Outcome(_until_next(context, connection, now))
+    return Outcome(_until_next(context, connection))
 
 
 def not_connectable(context: Context, connection: LakebaseConnection, seen: Instance) -> Outcome:
@@ -131,7 +131,7 @@ def asleep(context: Context, connection: LakebaseConnection, seen: Instance) -> 
     _, message = instances.explain(seen)
     context.tell_counts(connection)
     context.report.ready(connection, Reason.SUCCEEDED, f"Everything was carried out. {message}")
-    return Outcome(_until_next(context, connection, context.services.clock.now()))
+    return Outcome(_until_next(context, connection))
 
 
 def failed(context: Context, connection: LakebaseConnection, error: LakebaseError) -> Outcome:
@@ -314,12 +314,15 @@ def _tell_failure(context: Context, connection: LakebaseConnection, error: Lakeb
     context.report.fact(connection, condition("Synced", False, error.reason, error.message))
 
 
-def _until_next(context: Context, connection: LakebaseConnection, now: datetime) -> float:
-    """Seconds to the next pass that only time asks for: a comparison, or a grant that begins or ends."""
-    clock, known = context.services.clock, context.memory.known
+def _until_next(context: Context, connection: LakebaseConnection) -> float:
+    """Seconds to the next pass that only time asks for: a comparison, or a grant that begins or ends.
+
+    What began or ended while this pass was at work it may not have seen.
+    """
+    clock, known, began = context.services.clock, context.memory.known, context.began
     changes = [
-        next_change((grant.spec for grant in context.view.grants), now),
-        *(one for one in context.deadlines if one > now),
+        next_change((grant.spec for grant in context.view.grants), began),
+        *(one for one in context.deadlines if one > began),
     ]
     change = min((one for one in changes if one is not None), default=None)
     if context.known is not None:

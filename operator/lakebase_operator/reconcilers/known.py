@@ -28,6 +28,8 @@ class Known:
     """AccessGrants that were carried out as far as possible and wait, such as for a role that does not exist yet."""
     platform: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Schemas that are applications' own, by database."""
+    far: set[ObjectKey] = field(default_factory=set)
+    """AccessGrants that :attr:`~lakebase_operator.domain.desired.Declared.reaches_far`."""
     _grantees: dict[ObjectKey, Grantees] = field(default_factory=dict)
     _of_role: dict[str, set[ObjectKey]] = field(default_factory=dict)
     _shared: dict[Grantees, Grantees] = field(default_factory=dict)
@@ -39,15 +41,18 @@ class Known:
     def __len__(self) -> int:
         return len(self._grantees)
 
-    def put(self, grant: ObjectKey, grantees: Grantees) -> None:
+    def put(self, grant: ObjectKey, grantees: Grantees, *, far: bool = False) -> None:
         """An AccessGrant means these roles now."""
         self.drop(grant)
+        if far:
+            self.far.add(grant)
         self._grantees[grant] = self._shared.setdefault(grantees, grantees)
         for role in grantees:
             self._of_role.setdefault(role, set()).add(grant)
 
     def drop(self, grant: ObjectKey) -> None:
         """An AccessGrant declares nothing any more."""
+        self.far.discard(grant)
         for role in self._grantees.pop(grant, ()):
             self._of_role[role].discard(grant)
 

@@ -68,3 +68,12 @@ def test_an_access_grant_that_means_others_now_or_is_gone_is_not_found_by_its_ol
     assert known.about({"writers"}) == {key("b")}
     assert len(known) == 2
     assert key("c") not in known
+
+
+def test_what_reaches_far_does_so_until_it_is_something_else(known: Known) -> None:
+    known.put(key("a"), frozenset({"analysts"}), far=True)
+    known.put(key("c"), frozenset({"writers"}), far=True)
+    assert known.far == {key("a"), key("c")}
+    known.put(key("a"), frozenset({"analysts"}))
+    known.drop(key("c"))
+    assert not known.far

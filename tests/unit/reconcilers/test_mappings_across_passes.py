@@ -1,5 +1,6 @@
 """A UserMapping without a connection holds for all of its namespace, whose passes end in any order; it has one status."""
 
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -83,7 +84,8 @@ def test_what_waits_for_another_connection_only_is_no_pending_change_of_this_one
 ) -> None:
     report, subject = Report(), LakebaseConnection.from_object(connection("one"))
     view = View(ONE, subject, (), (mapping(),), (), (), ())
-    context = Context(cast(Services, None), view, Memory("one", Pauses(1, 2)), results, report=report)
+    memory = Memory("one", Pauses(1, 2))
+    context = Context(cast(Services, None), view, memory, results, datetime.now(UTC), report=report)
     resolve(view, Roles({}), results, report)
     report.ready(subject, Reason.SUCCEEDED, "")
     count_pending(context, subject)
