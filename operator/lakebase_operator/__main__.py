@@ -17,7 +17,28 @@ from lakebase_operator.domain.status import Verdict
 from lakebase_operator.settings import Settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A command line that is wrong ends with 1, as other errors do: 2, which is Click's, is what ``plan`` says of changes."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        with _ending_with_1():
+            return super().make_context(*arguments, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _ending_with_1():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _ending_with_1() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        error.show()
+        raise click.exceptions.Exit(1) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Keep who may do what in Databricks Lakebase Postgres equal to what Kubernetes manifests declare."""
 
