@@ -93,15 +93,16 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "-f",
     "--filename",
-    "path",
+    "paths",
     type=click.Path(exists=True, path_type=Path),
     required=True,
-    help="A manifest, or a directory of manifests.",
+    multiple=True,
+    help="A manifest, or a directory of manifests; may be given several times.",
 )
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of objects that name none.")
 @click.option("--connection", help="The LakebaseConnection, if the manifests have several.")
 @server_options
-def plan(path: Path, namespace: str, connection: str | None, **server: Any) -> None:
+def plan(paths: tuple[Path, ...], namespace: str, connection: str | None, **server: Any) -> None:
     """Print what manifests would change in a database. Changes nothing.
 
     Log in as the operator's role. Exit codes: 0, nothing would change; 2, something would; 1, it could not be found out, or
@@ -110,7 +111,7 @@ def plan(path: Path, namespace: str, connection: str | None, **server: Any) -> N
     from lakebase_operator.runtime import offline  # noqa: PLC0415
 
     with _told():
-        catalog = offline.read_manifests(path, namespace)
+        catalog = offline.read_manifests(paths, namespace)
         planned = offline.plan(catalog, offline.choose(catalog, connection), offline.target(**server))
     for finding in planned.findings:
         click.secho(f"{finding.key}: {finding.reason.value}: {finding.message}", err=True, fg="yellow")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -54,13 +54,13 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_manifests(path: Path, namespace: str) -> Catalog:
-    """The objects of our kinds in a file, or in all files below a directory. Other objects are left alone.
+def read_manifests(paths: Iterable[Path], namespace: str) -> Catalog:
+    """The objects of our kinds in files, and in all files below directories. Other objects are left alone.
 
     Parameters
     ----------
-    path
-        A file or a directory.
+    paths
+        Files and directories.
     namespace
         Of objects that name none.
 
@@ -70,7 +70,7 @@ def read_manifests(path: Path, namespace: str) -> Catalog:
         A file is not YAML, or an object is not what its kind is.
     """
     catalog = Catalog()
-    for file in _files(path):
+    for file in (file for path in paths for file in _files(path)):
         try:
             for body in _bodies(file):
                 _take(catalog, _as_stored(body, namespace))

@@ -45,7 +45,7 @@ def grant(name: str = "read", *, spec: dict[str, Any] | None = None, **meta: Any
 def read(directory: Path, text: str) -> Catalog:
     (directory / "connection.yaml").write_text(yaml.safe_dump(connection()))
     (directory / "file.yaml").write_text(text)
-    return read_manifests(directory, "default")
+    return read_manifests([directory], "default")
 
 
 def names(catalog: Catalog) -> list[str]:
@@ -162,4 +162,4 @@ def test_the_connection_is_chosen_by_its_name_or_by_namespace_and_name(tmp_path:
 
 def test_without_any_connection_one_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="the manifests have no LakebaseConnection"):
-        choose(read_manifests(tmp_path, "default"), None)
+        choose(read_manifests([tmp_path], "default"), None)
