@@ -17,7 +17,28 @@ from lakebase_operator.domain.status import Verdict
 from lakebase_operator.settings import Settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A command line that is wrong ends with 1, as other errors do: 2, which is Click's, is what ``plan`` says of changes."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        with _ending_with_1():
+            return super().make_context(*arguments, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _ending_with_1():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _ending_with_1() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        error.show()
+        raise click.exceptions.Exit(1) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Keep who may do what in Databricks Lakebase Postgres equal to what Kubernetes manifests declare."""
 
@@ -72,15 +93,16 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "-f",
     "--filename",
-    "path",
+    "paths",
     type=click.Path(exists=True, path_type=Path),
     required=True,
-    help="A manifest, or a directory of manifests.",
+    multiple=True,
+    help="A manifest, or a directory of manifests; may be given several times.",
 )
 @click.option("-n", "--namespace", default="default", show_default=True, help="Of objects that name none.")
 @click.option("--connection", help="The LakebaseConnection, if the manifests have several.")
 @server_options
-def plan(path: Path, namespace: str, connection: str | None, **server: Any) -> None:
+def plan(paths: tuple[Path, ...], namespace: str, connection: str | None, **server: Any) -> None:
     """Print what manifests would change in a database. Changes nothing.
 
     Log in as the operator's role. Exit codes: 0, nothing would change; 2, something would; 1, it could not be found out, or
@@ -89,7 +111,7 @@ def plan(path: Path, namespace: str, connection: str | None, **server: Any) -> N
     from lakebase_operator.runtime import offline  # noqa: PLC0415
 
     with _told():
-        catalog = offline.read_manifests(path, namespace)
+        catalog = offline.read_manifests(paths, namespace)
         planned = offline.plan(catalog, offline.choose(catalog, connection), offline.target(**server))
     for finding in planned.findings:
         click.secho(f"{finding.key}: {finding.reason.value}: {finding.message}", err=True, fg="yellow")

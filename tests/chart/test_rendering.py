@@ -23,7 +23,6 @@ FULL: dict[str, Any] = {
     "log": {"format": "plain", "level": "debug"},
     "workloadIdentity": {"enabled": True, "audience": "lakebase", "expirationSeconds": 7200},
     "caBundle": {"configMapName": "company-ca", "key": "bundle.pem"},
-    "extraArgs": ["--verbose"],
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}],
     "extraVolumes": [{"name": "extra", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "extra", "mountPath": "/extra"}],
@@ -212,7 +211,6 @@ def test_all_values_together_render_what_they_say(render: Render) -> None:
     assert variables["LAKEBASE_OPERATOR_WATCH_NAMESPACES"] == "team-a,team-b"
     assert variables["LAKEBASE_OPERATOR_WATCH_SECRETS"] == "false"
     assert variables["HTTPS_PROXY"] == "http://proxy.example.com:3128"
-    assert container(manifests)["args"] == ["run", "--verbose"]
     assert one(manifests, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
     assert one(manifests, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
@@ -375,6 +373,11 @@ def test_without_rbac_no_role_is_rendered(render: Render) -> None:
         {"watchNamespaces": ["Team A"]},
         {"secrets": {"scope": "none"}},
         {"serviceAccount": {"name": ""}},
+        {"serviceAccount": {"name": "My account"}},
+        {"nameOverride": "My operator"},
+        {"podDisruptionBudget": {"maxUnavailable": "some"}},
+        {"podDisruptionBudget": {"maxUnavailable": -1}},
+        {"extraArgs": ["--verbose"]},
     ],
     ids=str,
 )
@@ -383,6 +386,22 @@ def test_values_that_would_not_work_are_refused_before_anything_is_rendered(
 ) -> None:
     with pytest.raises(helm.HelmError):
         render(**wrong)
+
+
+@pytest.mark.parametrize("away", [0, 1, "25%", "100%"])
+def test_a_disruption_budget_takes_a_number_or_a_percentage(render: Render, away: int | str) -> None:
+    manifests = render(podDisruptionBudget={"enabled": True, "maxUnavailable": away})
+    assert one(manifests, "PodDisruptionBudget")["spec"]["maxUnavailable"] == away
+
+
+def test_the_roles_for_people_are_those_that_the_values_and_the_readme_name(render: Render) -> None:
+    names = {role["metadata"]["name"] for role in of_kind(render(rbac={"create": False}), "ClusterRole")}
+    comment = re.search(r"userRoles:\n((?: +#.*\n)+)", (CHART / "values.yaml").read_text())
+    assert comment is not None
+    assert set(re.findall(r"lakebase-[\w-]+", comment[1])) == names
+    assert (
+        set(re.findall(r"^\| `(lakebase-[\w-]+)`", (CHART / "README.md").read_text(), re.MULTILINE)) == names
+    )
 
 
 def test_secrets_in_namespaces_without_saying_which_is_refused_with_the_name_of_the_value(
@@ -432,3 +451,6 @@ def test_the_notes_name_the_next_steps_and_warn_of_what_deletes_data() -> None:
     assert "kubectl get lakebase -A -o wide" in notes["default"]
     assert "WARNING" not in notes["default"]
     assert "crds.keep is false" in notes["dropping"]
+    assert all(f"{kind.kind_name}s" in notes["dropping"] for kind in KINDS)
+    for job in ("connection", "role", "mapping", "grant", "instance", "catalog"):
+        assert f"lakebase-{job}-admin" in notes["default"]

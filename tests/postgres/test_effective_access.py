@@ -169,3 +169,32 @@ async def test_the_command_line_prints_it(world: World) -> None:
         "possible": False,
         "usable": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        (["--role", "ROLEx"], 'RoleMissing: There is no role "ROLEx". Did you mean "ROLE"?'),
+        (
+            ["--role", "ROLE", "--schema", "sale"],
+            'SchemaMissing: There is no schema "sale". Did you mean "sales"',
+        ),
+    ],
+    ids=["role", "schema"],
+)
+async def test_a_name_that_does_not_exist_is_no_report_of_no_access(
+    world: World, named: list[str], told: str
+) -> None:
+    role = await world.role("role")
+    await world.run(*SALES)
+    words = ["access", *(word.replace("ROLE", role) for word in named), "--sslmode", "require"]
+    env = {
+        "PGHOST": str(world.server.socket_directory),
+        "PGPORT": str(world.server.port),
+        "PGUSER": world.operator,
+        "PGDATABASE": world.database,
+    }
+    result = await asyncio.to_thread(lambda: CliRunner().invoke(main, words, env=env))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert told.replace("ROLE", role) in result.stderr

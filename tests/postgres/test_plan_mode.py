@@ -1,9 +1,11 @@
 """``mode: Plan``: the exact statements, nothing changed, and just the approved plan carried out."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 from click.testing import CliRunner
 
@@ -113,11 +115,11 @@ def manifests(directory: Path, world: World, role: str, *, privilege: str = "SEL
     return directory
 
 
-def run_plan(world: World, directory: Path) -> tuple[int, str, str]:
+def run_plan(world: World, *paths: Path) -> tuple[int, str, str]:
     """``lakebase-operator plan``: exit code, output, errors."""
     result = CliRunner().invoke(
         main,
-        ["plan", "-f", str(directory), "--sslmode", "require"],
+        ["plan", *(word for path in paths for word in ("-f", str(path))), "--sslmode", "require"],
         env={
             "PGHOST": str(world.server.socket_directory),
             "PGPORT": str(world.server.port),
@@ -154,6 +156,81 @@ async def test_the_command_line_says_what_is_wrong_with_exit_code_1(world: World
     code, _, errors = await asyncio.to_thread(run_plan, world, directory)
     assert code == 1
     assert "all.yaml" in errors
+
+
+def edit(file: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    objects = list(yaml.safe_load_all(file.read_text()))
+    change(objects)
+    file.write_text(yaml.safe_dump_all(objects))
+
+
+async def test_the_command_line_plans_all_files_that_are_given(world: World, tmp_path: Path) -> None:
+    role = world.name("reader")
+    await world.run(*SALES)
+    file = manifests(tmp_path, world, role) / "all.yaml"
+    grant = tmp_path / "grant.yaml"
+
+    def split(objects: list[dict[str, Any]]) -> None:
+        grant.write_text(yaml.safe_dump(objects.pop(2)))
+
+    edit(file, split)
+    code, output, errors = await asyncio.to_thread(run_plan, world, file, grant)
+    assert (code, errors) == (2, "")
+    assert f'CREATE ROLE "{role}"' in output
+    assert f'GRANT SELECT ON TABLE "sales"."orders" TO "{role}";' in output
+
+
+@pytest.mark.parametrize("allowed", ["Same", "All", "Selector"])
+async def test_what_the_connection_does_not_let_in_is_not_planned(
+    world: World, tmp_path: Path, allowed: str
+) -> None:
+    role = await world.owned_role("reader")
+    await world.run(*SALES)
+
+    def elsewhere(objects: list[dict[str, Any]]) -> None:
+        selector = {"selector": {"team": "a"}} if allowed == "Selector" else {}
+        objects[0]["spec"]["allowedNamespaces"] = {"from": allowed, **selector}
+        objects[2]["metadata"]["namespace"] = "elsewhere"
+        objects[2]["spec"]["connectionRef"]["namespace"] = "default"
+
+    edit(manifests(tmp_path, world, role) / "all.yaml", elsewhere)
+    code, output, errors = await asyncio.to_thread(run_plan, world, tmp_path)
+    if allowed == "Same":
+        assert code == 1
+        assert "AccessGrant elsewhere/read: ConnectionNotAllowed: " in errors
+        assert "GRANT SELECT" not in output
+    else:
+        assert (code, errors) == (2, "")
+        assert "GRANT SELECT" in output
+
+
+async def test_what_names_a_connection_that_is_not_there_is_told(world: World, tmp_path: Path) -> None:
+    role = await world.owned_role("reader")
+    await world.run(*SALES)
+
+    def misspell(objects: list[dict[str, Any]]) -> None:
+        objects[2]["spec"]["connectionRef"]["name"] = "marketng"
+
+    edit(manifests(tmp_path, world, role) / "all.yaml", misspell)
+    _, output, errors = await asyncio.to_thread(run_plan, world, tmp_path)
+    assert (
+        "AccessGrant default/read: ConnectionNotFound: There is no LakebaseConnection default/marketng."
+        in errors
+    )
+    assert "GRANT SELECT" not in output
+
+
+async def test_nothing_is_planned_for_a_connection_that_is_suspended(world: World, tmp_path: Path) -> None:
+    await world.run(*SALES)
+
+    def suspend(objects: list[dict[str, Any]]) -> None:
+        objects[0]["spec"]["suspend"] = True
+
+    edit(manifests(tmp_path, world, world.name("reader")) / "all.yaml", suspend)
+    code, output, errors = await asyncio.to_thread(run_plan, world, tmp_path)
+    assert code == 0
+    assert output.startswith("-- 0 statements")
+    assert "LakebaseConnection default/marketing: Suspended: spec.suspend is set" in errors
 
 
 async def test_the_plan_of_a_directory_is_what_a_pass_then_does(world: World, tmp_path: Path) -> None:

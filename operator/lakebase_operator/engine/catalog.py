@@ -513,12 +513,17 @@ def _read(kind: str, metadata: ObjectMeta, spec: object) -> CatalogObject:
     try:
         read = MODELS[kind].from_object({"metadata": metadata, "spec": spec, "status": _NO_STATUS[kind]})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        return Broken(kind, metadata, f"{_path(first['loc'])}: {first['msg']}")
+        return Broken(kind, metadata, problem_of(error))
     if isinstance(spec, Mapping):
         share_parts(cast(BaseModel, _content(read)), spec)
     share_field_sets(read)
     return read
+
+
+def problem_of(error: ValidationError, within: str = "") -> str:
+    """Where and what is wrong first, as :attr:`Broken.problem` has it; ``within`` is the field that was read."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{_path((within, *first['loc']))}: {first['msg']}"
 
 
 def _nul_in(value: object, place: tuple[int | str, ...]) -> tuple[int | str, ...] | None:

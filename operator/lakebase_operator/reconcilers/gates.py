@@ -4,10 +4,14 @@ connection that is not there or is on its way out."""
 from lakebase_operator.api import LakebaseConnection, UserMapping
 from lakebase_operator.api.lakebase_connection import ConnectionDeletionPolicy
 from lakebase_operator.api.reasons import Reason
+from lakebase_operator.engine.keys import ConnectionKey
 from lakebase_operator.engine.runner import Outcome
 from lakebase_operator.reconcilers.context import ABANDON, Context
 from lakebase_operator.reconcilers.leaving import Leaving
-from lakebase_operator.reconcilers.view import is_abandoned, is_deleting, is_finalized
+from lakebase_operator.reconcilers.report import Report
+from lakebase_operator.reconcilers.view import Dependent, is_abandoned, is_deleting, is_finalized
+
+SUSPENDED = "spec.suspend is set: the database is left alone."
 
 
 def tell_broken(context: Context) -> None:
@@ -40,12 +44,17 @@ def refuse(context: Context) -> None:
             # It declares nothing, so whatever it gave before is taken back by this very pass.
             context.leaving.append(Leaving(one, cleaned=True))
             continue
-        context.report.stalled(
-            one,
-            Reason.CONNECTION_NOT_ALLOWED,
-            f"spec.connectionRef: the LakebaseConnection {context.view.key} does not allow references from this "
-            "namespace. Its owner can do so in spec.allowedNamespaces.",
-        )
+        tell_refused(one, context.view.key, context.report)
+
+
+def tell_refused(one: Dependent, key: ConnectionKey, report: Report) -> None:
+    """It names a connection that does not allow its namespace."""
+    report.stalled(
+        one,
+        Reason.CONNECTION_NOT_ALLOWED,
+        f"spec.connectionRef: the LakebaseConnection {key} does not allow references from this "
+        "namespace. Its owner can do so in spec.allowedNamespaces.",
+    )
 
 
 def without_connection(context: Context) -> None:
@@ -60,14 +69,15 @@ def without_connection(context: Context) -> None:
         elif is_deleting(one):
             context.leaving.append(Leaving(one, cleaned=isinstance(one, UserMapping)))
         else:
-            name = (
-                f"There is no LakebaseConnection {key}."
-                if key.name
-                else "This namespace has no LakebaseConnection."
-            )
-            context.report.waiting(
-                one, Reason.CONNECTION_NOT_FOUND, f"{name} It is picked up when it appears."
-            )
+            tell_missing(one, key, context.report)
+
+
+def tell_missing(one: Dependent, key: ConnectionKey, report: Report) -> None:
+    """It names a connection that is not there."""
+    name = (
+        f"There is no LakebaseConnection {key}." if key.name else "This namespace has no LakebaseConnection."
+    )
+    report.waiting(one, Reason.CONNECTION_NOT_FOUND, f"{name} It is picked up when it appears.")
 
 
 def abandon(context: Context, connection: LakebaseConnection) -> None:
@@ -79,7 +89,7 @@ def abandon(context: Context, connection: LakebaseConnection) -> None:
 
 def suspended(context: Context, connection: LakebaseConnection) -> Outcome:
     """Nothing is touched."""
-    message = "spec.suspend is set: the database is left alone."
+    message = SUSPENDED
     context.tell_counts(connection)
     if is_deleting(connection):
         context.report.waiting(

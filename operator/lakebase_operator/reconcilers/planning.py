@@ -14,6 +14,7 @@ from lakebase_operator.external.postgres.roles import preflight
 from lakebase_operator.reconcilers import preflight as preflights
 from lakebase_operator.reconcilers.access import Access
 from lakebase_operator.reconcilers.declared import declare
+from lakebase_operator.reconcilers.gates import SUSPENDED, tell_missing, tell_refused
 from lakebase_operator.reconcilers.grants import GrantsStep, Policy
 from lakebase_operator.reconcilers.opening import Home, opened
 from lakebase_operator.reconcilers.ownership import OwnershipStep
@@ -26,7 +27,7 @@ from lakebase_operator.reconcilers.role_level import tell_nobody_to_ask, to_be_a
 from lakebase_operator.reconcilers.roles import RolesStep
 from lakebase_operator.reconcilers.tally import Tally
 from lakebase_operator.reconcilers.verdicts import conclude, unsupported
-from lakebase_operator.reconcilers.view import View
+from lakebase_operator.reconcilers.view import Dependent, View, allows, foreign_namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,11 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
     """
     connection = catalog.connection(key)
     assert connection is not None, "the caller has chosen it"
-    view = View(key, connection, catalog.roles(key), catalog.mappings(key), catalog.grants(key), (), ())
     report, names = Report(), connection.spec.databases
+    view = _view(catalog, key, connection, report)
+    if connection.spec.suspend:
+        said = Finding(key_of(connection), Verdict.READY, Reason.SUSPENDED, SUSPENDED)
+        return Planned(ConnectionPlan(()), (said, *_findings(report)))
     parts: list[Part] = []
     async with access.session(names[0]) as home:
         found = await preflight(home)
@@ -106,6 +110,38 @@ async def look(catalog: Catalog, key: ConnectionKey, access: Access, clock: Cloc
         for item in declared:
             conclude(item, tallies[item.grant.metadata.uid], clock.now(), report)
     return Planned(ConnectionPlan(tuple(parts)), _findings(report))
+
+
+def _view(catalog: Catalog, key: ConnectionKey, connection: LakebaseConnection, report: Report) -> View:
+    """What the connection lets in, and told what it does not, or what names a connection that is not there.
+
+    Labels of namespaces are in the cluster: where they decide, all are let in.
+    """
+    for other in catalog.connection_keys():
+        if catalog.connection(other) is None:
+            for lost in _dependents(catalog, other):
+                tell_missing(lost, other, report)
+    everyone = _dependents(catalog, key)
+    refused = tuple(
+        one
+        for one in everyone
+        if not allows(connection, one.metadata.namespace, {}) and not foreign_namespaces(connection, [one])
+    )
+    for one in refused:
+        tell_refused(one, key, report)
+    return View(
+        key,
+        connection,
+        tuple(one for one in catalog.roles(key) if one not in report),
+        tuple(one for one in catalog.mappings(key) if one not in report),
+        tuple(one for one in catalog.grants(key) if one not in report),
+        (),
+        refused,
+    )
+
+
+def _dependents(catalog: Catalog, key: ConnectionKey) -> tuple[Dependent, ...]:
+    return (*catalog.roles(key), *catalog.mappings(key), *catalog.grants(key))
 
 
 def _policy(connection: LakebaseConnection) -> Policy:

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import psycopg
 
-from lakebase_operator.external.postgres.effective import EffectiveAccess, effective_access
+from lakebase_operator.external.postgres.effective import EffectiveAccess, check_names, effective_access
 from lakebase_operator.external.postgres.errors import query_error
 from lakebase_operator.runtime.offline import Target, access_to
 
@@ -22,7 +22,7 @@ def report(
     Raises
     ------
     LakebaseError
-        The database cannot be reached or read.
+        The database cannot be reached or read, or a role or schema that is named does not exist.
     """
     return asyncio.run(_report(target, database, roles, schemas))
 
@@ -32,6 +32,7 @@ async def _report(
 ) -> list[EffectiveAccess]:
     try:
         async with access_to(target).session(database) as session:
+            await check_names(session, roles, schemas)
             return [one async for one in effective_access(session, roles, schemas)]
     except psycopg.Error as error:
         raise query_error(error, doing=f"reading access in {database}") from error

@@ -3,8 +3,15 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from lakebase_operator.api.reasons import Reason
+from lakebase_operator.domain.errors import InvalidError
+from lakebase_operator.domain.near_names import did_you_mean, near_names
 from lakebase_operator.external.postgres.queries import query
 from lakebase_operator.external.postgres.session import Connection
+
+_NAMES = """
+SELECT ARRAY(SELECT rolname::text FROM pg_roles) AS roles, ARRAY(SELECT nspname::text FROM pg_namespace) AS schemas
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +58,25 @@ async def effective_access(
     cursor = await connection.execute(query("effective"), parameters, binary=True)
     async for row in cursor:
         yield EffectiveAccess(**row)
+
+
+async def check_names(
+    connection: Connection, roles: Sequence[str] | None, schemas: Sequence[str] | None
+) -> None:
+    """No line about a role or schema that does not exist would look like no access.
+
+    Raises
+    ------
+    InvalidError
+        One that is named does not exist.
+    """
+    found = await (await connection.execute(_NAMES)).fetchone()
+    assert found is not None, "one row, whatever there is"
+    for wanted, known, reason, what in (
+        (roles, found["roles"], Reason.ROLE_MISSING, "role"),
+        (schemas, found["schemas"], Reason.SCHEMA_MISSING, "schema"),
+    ):
+        for name in wanted or ():
+            if name not in known:
+                near = did_you_mean(near_names(name, known))
+                raise InvalidError(reason, f'There is no {what} "{name}".{near}')
