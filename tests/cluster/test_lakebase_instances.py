@@ -1,6 +1,7 @@
 """Lakebases by manifest: made, taken over, changed, stopped, branched and deleted, by the whole operator."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
@@ -25,6 +26,8 @@ INSTANCE, CONNECTION, CATALOG = (
     "LakebaseConnection/marketing",
     "DatabaseCatalog/sales",
 )
+MAIN = "projects/growing/branches/production"
+READER: Body = {"readReplicas": [{"name": "reader"}]}
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
@@ -493,6 +496,30 @@ async def test_a_branch_that_is_busy_with_somebody_elses_change_is_tried_again(
     busy.clear()
     (resized,) = await there.ready(INSTANCE)
     assert settings_of(resized)["production/primary maxCU"] == ("2", "2")
+
+
+@pytest.mark.requirement("R-204")
+async def test_a_change_that_is_refused_again_and_again_is_asked_for_with_growing_pauses(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
+    await there.ready(INSTANCE)
+    lab.simulator.workspace.operations._busy.add("projects/growing/branches/production")
+    requests, create = lab.simulator.workspace.stats.requests, f"POST /api/2.0/postgres/{MAIN}/endpoints"
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": READER})
+
+    async def first() -> bool:
+        return requests[create] >= 1
+
+    async def fifth() -> bool:
+        return requests[create] >= 5
+
+    await there.true("it is asked for", first)
+    asked = time.monotonic()
+    await there.true("it is asked for again", fifth)
+    pauses = [0.2, 0.4, 0.8, 1.6]  # retry_base_seconds, doubled each time; each give or take a quarter
+    assert time.monotonic() - asked > 0.7 * sum(pauses)
 
 
 async def test_what_was_asked_for_just_before_a_crash_is_known_as_the_operators_own(

@@ -229,8 +229,8 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
             await self._announce(operation, f"Asks Databricks: make {step.resource.name}.")
         if step != self.memory.asked:
             self.memory.repeats.reset()
-        self.memory.pauses.reset()
         name = await self._ask(lakebase, step)
+        self.memory.pauses.reset()  # not before: what is refused is asked for with growing pauses
         if isinstance(step, CreateStep):
             self._note_made(step.resource.name)
         if isinstance(step, UpdateStep):
