@@ -87,6 +87,17 @@ def settings_of(body: Body) -> dict[str, tuple[str, str | None]]:
     return {one["name"]: (one["wanted"], one.get("effective")) for one in body["status"]["settings"]}
 
 
+async def looks(lab: Lab, there: Namespace, more: int) -> None:
+    """Wait for so many more looks at the project."""
+    requests, look = lab.simulator.workspace.stats.requests, "GET /api/2.0/postgres/projects/growing"
+    before = requests[look]
+
+    async def looked() -> bool:
+        return requests[look] > before + more
+
+    await there.true("it has been looked at", looked)
+
+
 def changes(lab: Lab) -> Counter[str]:
     """The requests so far that change something, of the Lakebase APIs."""
     return Counter(
@@ -505,21 +516,45 @@ async def test_a_change_that_is_refused_again_and_again_is_asked_for_with_growin
     await start(operators)
     await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
     await there.ready(INSTANCE)
-    lab.simulator.workspace.operations._busy.add("projects/growing/branches/production")
+    busy = lab.simulator.workspace.operations._busy
+    busy.add(MAIN)
     requests, create = lab.simulator.workspace.stats.requests, f"POST /api/2.0/postgres/{MAIN}/endpoints"
+    before = requests[create]
     await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": READER})
 
     async def first() -> bool:
-        return requests[create] >= 1
+        return requests[create] > before
 
     async def fifth() -> bool:
-        return requests[create] >= 5
+        return requests[create] > before + 4
 
     await there.true("it is asked for", first)
     asked = time.monotonic()
     await there.true("it is asked for again", fifth)
     pauses = [0.2, 0.4, 0.8, 1.6]  # retry_base_seconds, doubled each time; each give or take a quarter
     assert time.monotonic() - asked > 0.7 * sum(pauses)
+    busy.discard(MAIN)
+    await there.ready(INSTANCE)
+
+
+async def test_a_replica_of_somebody_else_that_has_the_name_of_one_that_is_gone_is_left_alone(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing", "endpoint": READER}))
+    await there.ready(INSTANCE)
+    endpoints = lab.simulator.workspace.endpoints
+    reader = endpoints[f"{MAIN}/endpoints/reader"]
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": None})
+
+    async def gone() -> bool:
+        return reader.name not in endpoints
+
+    await there.true("the replica that the operator made is deleted", gone)
+    await there.ready(INSTANCE)
+    endpoints[reader.name] = reader
+    await looks(lab, there, 3)
+    assert reader.name in endpoints
 
 
 async def test_what_was_asked_for_just_before_a_crash_is_known_as_the_operators_own(

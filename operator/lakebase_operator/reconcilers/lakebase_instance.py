@@ -1,6 +1,6 @@
 """One look at a LakebaseInstance: follow what is under way, compare, ask for the next change, say so. It never waits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -113,6 +113,7 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
         declared = domain.wanted(self.subject.spec)
         found = await self._observed("observe", lakebase.observe(declared))
         self._claim(found)
+        self._forget_made(domain.gone(declared, found, self._made()))
         self._refuse(declared, found)
         self._describe(declared, found)
         keep = self._keep_native_login(declared, found)
@@ -156,7 +157,7 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
             self.fields["operation"] = None
             if progress.error is not None:
                 if operation["action"] == "Create":
-                    self._forget_made(operation["resource"])
+                    self._forget_made({operation["resource"]})
                 raise progress.error
             return None
         creating = operation["action"] == "Create"
@@ -461,8 +462,9 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
     def _note_made(self, name: str) -> None:
         self.fields["made"] = sorted({*self._made(), name})
 
-    def _forget_made(self, name: str) -> None:
-        self.fields["made"] = sorted({*self._made()} - {name})
+    def _forget_made(self, names: Set[str]) -> None:
+        if names:
+            self.fields["made"] = sorted({*self._made()} - names)
 
 
 def _connectable(status: Mapping[str, Any]) -> frozenset[str]:
