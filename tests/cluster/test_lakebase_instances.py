@@ -557,6 +557,29 @@ async def test_a_replica_of_somebody_else_that_has_the_name_of_one_that_is_gone_
     assert reader.name in endpoints
 
 
+async def test_what_somebody_else_makes_while_the_operator_is_refused_is_not_the_operators_own(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
+    await there.ready(INSTANCE)
+    endpoints, busy = lab.simulator.workspace.endpoints, lab.simulator.workspace.operations._busy
+    busy.add(MAIN)  # with the same replica, as it happens
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": READER})
+    refused = await there.reason(INSTANCE, "ControlPlaneConflict")
+    assert "operation" not in refused["status"]
+    primary = endpoints[f"{MAIN}/endpoints/primary"]
+    spec = {**primary.spec, "endpoint_type": "ENDPOINT_TYPE_READ_ONLY"}
+    theirs = replace(primary, endpoint_id="reader", spec=spec)
+    endpoints[theirs.name] = theirs
+    busy.discard(MAIN)
+    (taken_over,) = await there.ready(INSTANCE)
+    assert theirs.name not in taken_over["status"]["made"]
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": None})
+    await looks(lab, there, 3)
+    assert theirs.name in endpoints
+
+
 async def test_what_was_asked_for_just_before_a_crash_is_known_as_the_operators_own(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:

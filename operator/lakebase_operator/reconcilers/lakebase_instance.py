@@ -47,6 +47,8 @@ from lakebase_operator.reconcilers.writing import add_finalizers
 MAX_REQUEST_IDS = 10
 
 _OFF = (InstanceState.STOPPED, InstanceState.DISABLED)
+_PERHAPS_DONE = frozenset({Reason.CONTROL_PLANE_UNREACHABLE, Reason.CONTROL_PLANE_ERROR})
+"""Failures after which what was asked for may have been done all the same."""
 _VERBS = {CreateStep: "Create", UpdateStep: "Update", DeleteStep: "Delete"}
 
 
@@ -254,9 +256,10 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
     async def _ask(self, lakebase: LakebaseApi, step: Step) -> str | None:
         try:
             return await self._observed(_VERBS[type(step)].lower(), lakebase.carry_out(step))
-        except InvalidError:
-            # Refused for good: nothing of ours comes of it.
-            self.fields["operation"] = None
+        except LakebaseError as error:
+            if isinstance(error, InvalidError) or error.reason not in _PERHAPS_DONE:
+                # Refused: nothing of ours comes of it, and what is there later is somebody else's.
+                self.fields["operation"] = None
             raise
 
     async def _check_rights(self, lakebase: LakebaseApi) -> None:
