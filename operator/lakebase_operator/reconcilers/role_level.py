@@ -100,7 +100,7 @@ class LevelStep:
             request = api.set_superuser(name, member=member)
             operation = await observed(self.observer, "databricks", "role", request)
         except LakebaseError as error:
-            if member and error.reason not in _PERHAPS_DONE:
+            if member and _was_refused(error):
                 await self._note(name, given=False)
             raise
         if member and operation is None:  # somebody else has given it
@@ -115,6 +115,8 @@ class LevelStep:
         if progress.done:
             del self.operations[name]
         if progress.error is not None:
+            if tally.ask_superuser and _was_refused(progress.error):
+                await self._note(name, given=False)
             raise progress.error
         self._wait(tally, Reason.PROGRESSING, f"spec.level: Databricks {_doing(bool(tally.ask_superuser))}.")
 
@@ -127,6 +129,11 @@ class LevelStep:
         if not isinstance(error, InvalidError):
             pause = max(error.retry_after or 0.0, LOOK_AGAIN_SECONDS)
             self.deadlines.append(self.now + timedelta(seconds=pause))
+
+
+def _was_refused(error: LakebaseError) -> bool:
+    """Whether nothing can have come of what was asked for."""
+    return isinstance(error, InvalidError) or error.reason not in _PERHAPS_DONE
 
 
 def to_be_asked(roles: Roles) -> Sequence[str]:
