@@ -14,7 +14,7 @@ from lakebase_operator.api.lakebase_instance import (
 )
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain import lakebase_instance as domain
-from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError
+from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError, was_refused
 from lakebase_operator.domain.instance import Instance, InstanceState
 from lakebase_operator.domain.lakebase_instance import (
     CreateStep,
@@ -47,8 +47,6 @@ from lakebase_operator.reconcilers.writing import add_finalizers
 MAX_REQUEST_IDS = 10
 
 _OFF = (InstanceState.STOPPED, InstanceState.DISABLED)
-_PERHAPS_DONE = frozenset({Reason.CONTROL_PLANE_UNREACHABLE, Reason.CONTROL_PLANE_ERROR})
-"""Failures after which what was asked for may have been done all the same."""
 _VERBS = {CreateStep: "Create", UpdateStep: "Update", DeleteStep: "Delete"}
 
 
@@ -257,8 +255,8 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
         try:
             return await self._observed(_VERBS[type(step)].lower(), lakebase.carry_out(step))
         except LakebaseError as error:
-            if isinstance(error, InvalidError) or error.reason not in _PERHAPS_DONE:
-                # Refused: nothing of ours comes of it, and what is there later is somebody else's.
+            if was_refused(error):
+                # Nothing of ours comes of it, and what is there later is somebody else's.
                 self.fields["operation"] = None
             raise
 
