@@ -424,6 +424,21 @@ async def test_a_catalog_is_registered_shown_and_deleted_if_asked(
     await there.gone("DatabaseCatalog/second")
 
 
+async def test_the_longest_names_have_room_in_the_status(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    lab.simulator.workspace.operations.seconds = 1.5
+    await start(operators)
+    sales = await lab.database()
+    await there.apply(await lab.connection(there, sales))
+    longest = f"{sales.name}_".ljust(255, "c")
+    spec = {"connectionRef": {"name": "marketing"}, "catalog": longest, "database": sales.name}
+    await there.apply(manifest("DatabaseCatalog", "sales", spec))
+    under_way = await there.until(CATALOG, lambda body: "name" in body["status"].get("operation", {}))
+    assert under_way["status"]["operation"]["resource"] == f"catalogs/{longest}"
+    await there.ready(CATALOG)
+
+
 async def test_a_namespace_with_all_of_it_is_deleted_cleanly(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:
