@@ -1,6 +1,7 @@
 """Lakebases by manifest: made, taken over, changed, stopped, branched and deleted, by the whole operator."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
@@ -25,6 +26,8 @@ INSTANCE, CONNECTION, CATALOG = (
     "LakebaseConnection/marketing",
     "DatabaseCatalog/sales",
 )
+MAIN = "projects/growing/branches/production"
+READER: Body = {"readReplicas": [{"name": "reader"}]}
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
@@ -82,6 +85,17 @@ async def instance(lab: Lab, there: Namespace, name: str = "growing", **spec: An
 def settings_of(body: Body) -> dict[str, tuple[str, str | None]]:
     """Wanted and effective values by name."""
     return {one["name"]: (one["wanted"], one.get("effective")) for one in body["status"]["settings"]}
+
+
+async def looks(lab: Lab, there: Namespace, more: int) -> None:
+    """Wait for so many more looks at the project."""
+    requests, look = lab.simulator.workspace.stats.requests, "GET /api/2.0/postgres/projects/growing"
+    before = requests[look]
+
+    async def looked() -> bool:
+        return requests[look] > before + more
+
+    await there.true("it has been looked at", looked)
 
 
 def changes(lab: Lab) -> Counter[str]:
@@ -410,6 +424,21 @@ async def test_a_catalog_is_registered_shown_and_deleted_if_asked(
     await there.gone("DatabaseCatalog/second")
 
 
+async def test_the_longest_names_have_room_in_the_status(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    lab.simulator.workspace.operations.seconds = 1.5
+    await start(operators)
+    sales = await lab.database()
+    await there.apply(await lab.connection(there, sales))
+    longest = f"{sales.name}_".ljust(255, "c")
+    spec = {"connectionRef": {"name": "marketing"}, "catalog": longest, "database": sales.name}
+    await there.apply(manifest("DatabaseCatalog", "sales", spec))
+    under_way = await there.until(CATALOG, lambda body: "name" in body["status"].get("operation", {}))
+    assert under_way["status"]["operation"]["resource"] == f"catalogs/{longest}"
+    await there.ready(CATALOG)
+
+
 async def test_a_namespace_with_all_of_it_is_deleted_cleanly(
     lab: Lab, there: Namespace, operators: Operators
 ) -> None:
@@ -493,6 +522,77 @@ async def test_a_branch_that_is_busy_with_somebody_elses_change_is_tried_again(
     busy.clear()
     (resized,) = await there.ready(INSTANCE)
     assert settings_of(resized)["production/primary maxCU"] == ("2", "2")
+
+
+@pytest.mark.requirement("R-204")
+async def test_a_change_that_is_refused_again_and_again_is_asked_for_with_growing_pauses(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
+    await there.ready(INSTANCE)
+    busy = lab.simulator.workspace.operations._busy
+    busy.add(MAIN)
+    requests, create = lab.simulator.workspace.stats.requests, f"POST /api/2.0/postgres/{MAIN}/endpoints"
+    before = requests[create]
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": READER})
+
+    async def first() -> bool:
+        return requests[create] > before
+
+    async def fifth() -> bool:
+        return requests[create] > before + 4
+
+    await there.true("it is asked for", first)
+    asked = time.monotonic()
+    await there.true("it is asked for again", fifth)
+    pauses = [0.2, 0.4, 0.8, 1.6]  # retry_base_seconds, doubled each time; each give or take a quarter
+    assert time.monotonic() - asked > 0.7 * sum(pauses)
+    busy.discard(MAIN)
+    await there.ready(INSTANCE)
+
+
+async def test_a_replica_of_somebody_else_that_has_the_name_of_one_that_is_gone_is_left_alone(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing", "endpoint": READER}))
+    await there.ready(INSTANCE)
+    endpoints = lab.simulator.workspace.endpoints
+    reader = endpoints[f"{MAIN}/endpoints/reader"]
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": None})
+
+    async def gone() -> bool:
+        return reader.name not in endpoints
+
+    await there.true("the replica that the operator made is deleted", gone)
+    await there.ready(INSTANCE)
+    endpoints[reader.name] = reader
+    await looks(lab, there, 3)
+    assert reader.name in endpoints
+
+
+async def test_what_somebody_else_makes_while_the_operator_is_refused_is_not_the_operators_own(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    await start(operators)
+    await there.apply(await instance(lab, there, autoscaling={"project": "growing"}))
+    await there.ready(INSTANCE)
+    endpoints, busy = lab.simulator.workspace.endpoints, lab.simulator.workspace.operations._busy
+    busy.add(MAIN)  # with the same replica, as it happens
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": READER})
+    refused = await there.reason(INSTANCE, "ControlPlaneConflict")
+    assert "operation" not in refused["status"]
+    primary = endpoints[f"{MAIN}/endpoints/primary"]
+    spec = {**primary.spec, "endpoint_type": "ENDPOINT_TYPE_READ_ONLY"}
+    theirs = replace(primary, endpoint_id="reader", spec=spec)
+    endpoints[theirs.name] = theirs
+    busy.discard(MAIN)
+    (taken_over,) = await there.ready(INSTANCE)
+    assert theirs.name not in taken_over["status"]["made"]
+    await there.spec(INSTANCE, autoscaling={"project": "growing", "endpoint": None})
+    await looks(lab, there, 3)
+    assert theirs.name in endpoints
 
 
 async def test_what_was_asked_for_just_before_a_crash_is_known_as_the_operators_own(

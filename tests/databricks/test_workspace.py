@@ -581,6 +581,18 @@ async def test_a_long_wait_is_handed_back_and_kept_for_all_calls(
     assert scripted.requests(INSTANCE) == []
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_no_wait_is_longer_than_ten_minutes_whatever_the_workspace_asks_for(
+    scripted: ScriptedWorkspace, workspace: Workspace, status: int
+) -> None:
+    await workspace.identity()
+    scripted.say(
+        ENDPOINT, error(status, "TEMPORARILY_UNAVAILABLE", "come back tomorrow", Retry_After="86400")
+    )
+    refused = await failure(workspace.control_plane(AUTOSCALING).instance)
+    assert refused.retry_after == 600
+
+
 @pytest.mark.requirement("R-205")
 async def test_the_token_endpoint_may_ask_for_a_wait_too(
     scripted: ScriptedWorkspace, workspace: Workspace

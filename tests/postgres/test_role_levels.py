@@ -244,6 +244,7 @@ async def test_one_change_is_asked_for_at_a_time(world: World, plane: ControlPla
     [
         (TransientError(Reason.CONTROL_PLANE_CONFLICT, "Another operation runs."), False),
         (InvalidError(Reason.CONTROL_PLANE_DENIED, "It may not."), False),
+        (InvalidError(Reason.CONTROL_PLANE_ERROR, "It is a bad request."), False),
         (TransientError(Reason.CONTROL_PLANE_UNREACHABLE, "No answer."), True),
     ],
 )
@@ -274,6 +275,19 @@ async def test_an_operation_that_fails_is_told_and_asked_for_again(world: World,
     plane.ends_with = None
     assert (await world.sync(role)).said(role) == (WAITING, Reason.PROGRESSING)
     assert len(plane.asked) == 2
+
+
+async def test_what_an_operation_was_refused_and_somebody_else_gives_is_theirs(
+    world: World, plane: ControlPlane
+) -> None:
+    role = application(world)
+    await world.sync(role)
+    plane.under_way.clear()
+    plane.ends_with = InvalidError(Reason.CONTROL_PLANE_DENIED, "It may not.")
+    await world.sync(role)
+    await world.run(f"GRANT {SUPERUSER} TO {{r}}", r=role.role_name)
+    await world.sync(application(world, "Specific"))
+    assert len(plane.asked) == 1
 
 
 async def test_other_memberships_of_the_role_are_made_right_after_the_api_has_overwritten_them(

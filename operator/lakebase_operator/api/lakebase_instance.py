@@ -27,6 +27,8 @@ from lakebase_operator.api.lakebase_connection import (
 )
 
 ShortText = Annotated[str, Field(max_length=256)]
+LongName = Annotated[str, Field(max_length=1024)]
+"""A full resource name: several ids of up to 255 characters, and of an operation one more, whose length nobody states."""
 
 DATABASE = "databricks_postgres"
 """The database that every Lakebase has from the start."""
@@ -263,11 +265,11 @@ class LakebaseInstanceSpec(Model):
 class OperationStatus(Model):
     """An operation of the control plane that is followed."""
 
-    name: ShortText | None = None
+    name: LongName | None = None
     """Its name there. Absent: it is just being asked for."""
     action: Annotated[str, Field(max_length=64)]
     """What it does, such as `Create`."""
-    resource: ShortText
+    resource: LongName
     """What it is about."""
     start_time: Timestamp
     """When it was asked for."""
@@ -336,7 +338,7 @@ class LakebaseInstanceStatus(Status):
     """Branches and endpoints that the operator made, by their resource names."""
     starting_since: Timestamp | None = None
     """Since when it has been starting."""
-    request_ids: Annotated[list[ShortText], Field(alias="requestIDs", max_length=10)] = Field(
+    request_ids: Annotated[list[LongName], Field(alias="requestIDs", max_length=10)] = Field(
         default_factory=list
     )
     """What Databricks' support asks for: ids of operations and of requests that failed, the latest last."""

@@ -63,3 +63,12 @@ class NotReadyError(LakebaseError):
 
 class InvalidError(LakebaseError):
     """Stays until a person changes a declaration, a Secret or a right."""
+
+
+_PERHAPS_DONE = frozenset({Reason.CONTROL_PLANE_UNREACHABLE, Reason.CONTROL_PLANE_ERROR})
+"""Failures after which what Databricks was asked for may have been done all the same."""
+
+
+def was_refused(error: LakebaseError) -> bool:
+    """Whether nothing can have come of what Databricks was asked for."""
+    return isinstance(error, InvalidError) or error.reason not in _PERHAPS_DONE

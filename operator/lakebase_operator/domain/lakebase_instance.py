@@ -331,6 +331,18 @@ def _surplus(declared: Sequence[Wanted], found: Observation, made: Collection[st
     return None
 
 
+def gone(declared: Sequence[Wanted], found: Observation, made: Collection[str]) -> frozenset[str]:
+    """Of what the operator made, the endpoints that are neither declared nor there any more: one that has such a name later is
+    somebody else's."""
+    kept = {one.resource.name for one in declared} | {one.name for one in found}
+    branches = [one for one in found if one.kind is ResourceKind.BRANCH]
+    return frozenset(
+        name
+        for name in made
+        if name not in kept and any(name.startswith(f"{branch.name}/") for branch in branches)
+    )
+
+
 def _with_both_limits(changes: Settings, one: Wanted) -> Settings:
     """The two limits of a compute are checked against each other, so they change together."""
     if not changes.keys() & {Setting.MIN_CU, Setting.MAX_CU}:

@@ -31,7 +31,10 @@ def describe(
     """Fields and conditions of the status that do not judge, but show what is."""
     main, serving = found.get(domain.main_resource(instance.spec)), _serving(instance, found)
     rows = domain.rows(declared, found)
-    replicas = [one.read_only_host for one in found.values() if one.read_only_host]
+    branch = domain.database_resource(instance.spec).parent  # other branches have other data
+    replicas = [
+        one.read_only_host for one in found.values() if one.read_only_host and one.resource.parent == branch
+    ]
     fields = {
         "uid": main.uid if main is not None else None,
         "endpoint": _place(serving),

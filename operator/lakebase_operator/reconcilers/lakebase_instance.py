@@ -1,6 +1,6 @@
 """One look at a LakebaseInstance: follow what is under way, compare, ask for the next change, say so. It never waits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from lakebase_operator.api.lakebase_instance import (
 )
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain import lakebase_instance as domain
-from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError
+from lakebase_operator.domain.errors import InvalidError, LakebaseError, NotReadyError, was_refused
 from lakebase_operator.domain.instance import Instance, InstanceState
 from lakebase_operator.domain.lakebase_instance import (
     CreateStep,
@@ -113,6 +113,7 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
         declared = domain.wanted(self.subject.spec)
         found = await self._observed("observe", lakebase.observe(declared))
         self._claim(found)
+        self._forget_made(domain.gone(declared, found, self._made()))
         self._refuse(declared, found)
         self._describe(declared, found)
         keep = self._keep_native_login(declared, found)
@@ -156,7 +157,7 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
             self.fields["operation"] = None
             if progress.error is not None:
                 if operation["action"] == "Create":
-                    self._forget_made(operation["resource"])
+                    self._forget_made({operation["resource"]})
                 raise progress.error
             return None
         creating = operation["action"] == "Create"
@@ -229,8 +230,8 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
             await self._announce(operation, f"Asks Databricks: make {step.resource.name}.")
         if step != self.memory.asked:
             self.memory.repeats.reset()
-        self.memory.pauses.reset()
         name = await self._ask(lakebase, step)
+        self.memory.pauses.reset()  # not before: what is refused is asked for with growing pauses
         if isinstance(step, CreateStep):
             self._note_made(step.resource.name)
         if isinstance(step, UpdateStep):
@@ -253,9 +254,10 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
     async def _ask(self, lakebase: LakebaseApi, step: Step) -> str | None:
         try:
             return await self._observed(_VERBS[type(step)].lower(), lakebase.carry_out(step))
-        except InvalidError:
-            # Refused for good: nothing of ours comes of it.
-            self.fields["operation"] = None
+        except LakebaseError as error:
+            if was_refused(error):
+                # Nothing of ours comes of it, and what is there later is somebody else's.
+                self.fields["operation"] = None
             raise
 
     async def _check_rights(self, lakebase: LakebaseApi) -> None:
@@ -461,8 +463,9 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
     def _note_made(self, name: str) -> None:
         self.fields["made"] = sorted({*self._made(), name})
 
-    def _forget_made(self, name: str) -> None:
-        self.fields["made"] = sorted({*self._made()} - {name})
+    def _forget_made(self, names: Set[str]) -> None:
+        if names:
+            self.fields["made"] = sorted({*self._made()} - names)
 
 
 def _connectable(status: Mapping[str, Any]) -> frozenset[str]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from psycopg import sql
 
 from lakebase_operator.api.reasons import Reason
-from lakebase_operator.domain.errors import InvalidError, LakebaseError
+from lakebase_operator.domain.errors import InvalidError, LakebaseError, was_refused
 from lakebase_operator.domain.roles import Issue
 from lakebase_operator.engine.observer import Observer
 from lakebase_operator.external.databricks import RoleApi
@@ -24,9 +24,6 @@ from lakebase_operator.reconcilers.timing import observed
 
 LOOK_AGAIN_SECONDS = 3.0
 """Until the next look at an operation. On a branch one change is carried out at a time."""
-
-_PERHAPS_DONE = frozenset({Reason.CONTROL_PLANE_UNREACHABLE, Reason.CONTROL_PLANE_ERROR})
-"""Failures after which what was asked for may have been done all the same."""
 
 
 @dataclass(slots=True)
@@ -100,7 +97,7 @@ class LevelStep:
             request = api.set_superuser(name, member=member)
             operation = await observed(self.observer, "databricks", "role", request)
         except LakebaseError as error:
-            if member and error.reason not in _PERHAPS_DONE:
+            if member and was_refused(error):
                 await self._note(name, given=False)
             raise
         if member and operation is None:  # somebody else has given it
@@ -115,6 +112,8 @@ class LevelStep:
         if progress.done:
             del self.operations[name]
         if progress.error is not None:
+            if tally.ask_superuser and was_refused(progress.error):
+                await self._note(name, given=False)
             raise progress.error
         self._wait(tally, Reason.PROGRESSING, f"spec.level: Databricks {_doing(bool(tally.ask_superuser))}.")
 

@@ -167,6 +167,16 @@ def test_a_replica_that_the_operator_made_goes_when_it_is_not_declared_any_more(
     assert step(autoscaling(), seen, made=[READER.name]) == DeleteStep(READER)
 
 
+def test_a_replica_that_has_gone_is_the_operators_no_more_once_its_branch_has_been_seen_without_it() -> None:
+    made = [PROJECT.name, READER.name, STAGING_PRIMARY.name]
+    declared = domain.wanted(autoscaling())
+    assert domain.gone(declared, found(*EMPTY_PROJECT), made) == {READER.name}
+    assert domain.gone(declared, found(*EMPTY_PROJECT, there(READER)), made) == set()
+    assert domain.gone(declared, {}, made) == set()
+    still = domain.wanted(autoscaling({"readReplicas": [{"name": "reader"}]}))
+    assert domain.gone(still, found(*EMPTY_PROJECT), made) == set()
+
+
 def test_a_branch_that_is_not_declared_any_more_stays() -> None:
     seen = found(*EMPTY_PROJECT, there(STAGING), there(STAGING_PRIMARY))
     assert step(autoscaling(), seen, made=[STAGING.name, STAGING_PRIMARY.name]) is None

@@ -97,6 +97,8 @@ class Calls:
                 return await self._in_thread(lambda: function(renewed))
         except Exception as error:  # noqa: BLE001  # the border: nothing of the SDK passes it
             explained = explain(error, self._host, task, secrets=self._secrets())
+            if explained.retry_after is not None:
+                explained.retry_after = min(explained.retry_after, _LONGEST_QUIET)
             self._note_throttle(explained)
             # No cause: the SDK's texts have its configuration in them, and the message says what there is to say.
             raise explained from None
@@ -143,8 +145,7 @@ class Calls:
 
     def _note_throttle(self, error: LakebaseError) -> None:
         if error.reason is Reason.CONTROL_PLANE_THROTTLED and error.retry_after:
-            pause = min(error.retry_after, _LONGEST_QUIET)
-            self._quiet_until = asyncio.get_running_loop().time() + pause
+            self._quiet_until = asyncio.get_running_loop().time() + error.retry_after
 
     def _secrets(self) -> tuple[str, ...]:
         return (self._auth.client_secret,) if isinstance(self._auth, OAuthM2M) else ()
