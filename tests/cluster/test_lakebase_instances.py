@@ -173,6 +173,32 @@ async def test_an_existing_lakebase_is_taken_over_unchanged_and_its_connection_w
     assert (native["status"], native["reason"]) == ("False", "NativeLoginDisabled"), "OAuth needs none"
 
 
+@pytest.mark.requirement("R-87")
+async def test_a_look_with_a_password_does_not_wake_the_sleeping_compute_of_an_instance(
+    lab: Lab, there: Namespace, operators: Operators
+) -> None:
+    operator = await start(operators)
+    lab.simulator.set_native_login("autoscaling", enabled=True)
+    sales = await lab.database()
+    user = f"op_{sales.name}"
+    connection = await lab.native_connection(
+        there, sales, user, await lab.native_login(sales, user), drift={"interval": "1s"}
+    )
+    connection["spec"]["target"] = {"instanceRef": {"name": "growing"}}
+    await there.apply(await instance(lab, there, autoscaling={"project": "marketing"}), connection)
+    await there.ready(INSTANCE, CONNECTION)
+    stats = lab.simulator.target("autoscaling").stats
+    await lab.simulator.set_state("autoscaling", "IDLE")
+    await there.until(INSTANCE, lambda body: body["status"]["endpoint"]["state"] == "Asleep")
+    await there.until(CONNECTION, lambda body: body["status"]["endpoint"]["state"] == "Asleep")
+    before = stats.wake_ups
+    await operator.passed(there.name, 3)
+    assert stats.wake_ups == before
+    await there.apply(role("made", roleName=f"made_{sales.name}"))
+    await there.ready("PostgresRole/made", CONNECTION)
+    assert stats.wake_ups == before + 1, "a change does"
+
+
 @pytest.mark.requirement("R-98", "R-135")
 async def test_an_instance_is_resized_stopped_and_started(
     lab: Lab, there: Namespace, operators: Operators

@@ -73,10 +73,12 @@ class PasswordLogin:
     password: str
     host: str
     workspace_url: str | None = None
+    asleep: bool = False
+    """Somebody else has asked the control plane, and the compute is scaled to zero."""
 
     async def instance(self) -> Instance:
-        """There is no control plane to ask: connecting tells."""
-        return Instance(InstanceState.AVAILABLE, self.host)
+        """There is no control plane to ask: connecting tells, but for what is known to sleep."""
+        return Instance(InstanceState.ASLEEP if self.asleep else InstanceState.AVAILABLE, self.host)
 
     async def credential(self, *, fresh: bool = False) -> Credential:  # noqa: ARG002  # a password is what it is
         """The password from the Secret."""
@@ -202,8 +204,15 @@ class Logins:
     def __init__(self, executor: ThreadPoolExecutor, token_path: Path | None) -> None:
         self._workspaces = Workspaces(executor, token_path)
 
-    def login(self, spec: LakebaseConnectionSpec, secrets: SecretValues) -> Login:
+    def login(self, spec: LakebaseConnectionSpec, secrets: SecretValues, *, asleep: bool = False) -> Login:
         """The login that a connection declares.
+
+        Parameters
+        ----------
+        spec, secrets
+            What is declared.
+        asleep
+            The compute is known to sleep: what a login with a password cannot ask.
 
         Raises
         ------
@@ -219,7 +228,7 @@ class Logins:
                     Reason.INVALID_SPEC,
                     "spec.host: give the host, since a password login does not ask the Databricks API for it.",
                 )
-            return PasswordLogin(user, password, host, spec.workspace_url)
+            return PasswordLogin(user, password, host, spec.workspace_url, asleep)
         workspace = self._workspaces.get(spec.workspace_url, spec.auth, secrets)
         return DatabricksLogin(workspace.control_plane(target_of(spec)), spec.workspace_url)
 

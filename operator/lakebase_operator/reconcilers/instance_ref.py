@@ -9,6 +9,7 @@ from lakebase_operator.api.lakebase_connection import (
 )
 from lakebase_operator.api.reasons import Reason
 from lakebase_operator.domain.errors import InvalidError, NotReadyError
+from lakebase_operator.domain.instance import InstanceState
 from lakebase_operator.domain.lakebase_instance import database_resource, main_resource
 from lakebase_operator.engine.catalog import Catalog, key_of
 from lakebase_operator.engine.keys import ConnectionKey, ObjectKey
@@ -62,6 +63,18 @@ def resolved(connection: LakebaseConnection, catalog: Catalog) -> LakebaseConnec
     if spec.auth.password is not None and spec.host is None:
         changes["host"] = endpoint.get("host")
     return spec.model_copy(update=changes)
+
+
+def is_asleep(connection: LakebaseConnection, catalog: Catalog) -> bool:
+    """Whether the LakebaseInstance that a connection points at has found the compute asleep when it last looked."""
+    reference = connection.spec.target.instance_ref
+    if reference is None:
+        return False
+    key = ObjectKey(LakebaseInstance.kind_name, connection.metadata.namespace, reference.name)
+    instance = catalog.get(key)
+    if not isinstance(instance, LakebaseInstance):
+        return False
+    return _endpoint(catalog.status(key), reference.branch, instance).get("state") == InstanceState.ASLEEP
 
 
 def _endpoint(status: dict[str, object], branch: str | None, instance: LakebaseInstance) -> dict[str, object]:

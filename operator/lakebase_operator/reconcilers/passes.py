@@ -33,7 +33,7 @@ from lakebase_operator.reconcilers.access import (
 )
 from lakebase_operator.reconcilers.context import Context
 from lakebase_operator.reconcilers.databases import Databases
-from lakebase_operator.reconcilers.instance_ref import resolved
+from lakebase_operator.reconcilers.instance_ref import is_asleep, resolved
 from lakebase_operator.reconcilers.leaving import Leaving
 from lakebase_operator.reconcilers.logins import tell_overdue
 from lakebase_operator.reconcilers.report import Report
@@ -93,7 +93,7 @@ async def _work(context: Context, connection: LakebaseConnection, logins: Logins
     secrets = await _secrets(context, connection)
     spec = resolved(connection, context.services.catalog)
     context.report.fields(connection, {"links": links(spec)})
-    login = logins.login(spec, secrets)
+    login = logins.login(spec, secrets, asleep=is_asleep(connection, context.services.catalog))
     seen = await _ask(context, login)
     instances.tell(connection, seen, context.report)
     if not seen.state.connectable:
@@ -144,7 +144,10 @@ async def _forget(context: Context, connection: LakebaseConnection, logins: Logi
     try:
         async with asyncio.timeout(FORGET_SECONDS):
             secrets = await _secrets(context, connection)
-            login = logins.login(resolved(connection, context.services.catalog), secrets)
+            catalog = context.services.catalog
+            login = logins.login(
+                resolved(connection, catalog), secrets, asleep=is_asleep(connection, catalog)
+            )
             seen = await _ask(context, login)
             if seen.state is not InstanceState.AVAILABLE:
                 logger.info(
