@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
@@ -596,6 +597,32 @@ async def test_a_replica_of_somebody_else_that_has_the_name_of_one_that_is_gone_
     endpoints[reader.name] = reader
     await looks(lab, there, 3)
     assert reader.name in endpoints
+
+
+@pytest.mark.parametrize("seen", [True, False])
+async def test_what_somebody_has_made_anew_under_the_same_name_is_not_deleted(
+    lab: Lab, there: Namespace, operators: Operators, seen: bool
+) -> None:
+    operator = await start(operators)
+    instances = lab.simulator.workspace.instances
+    await there.apply(
+        await instance(
+            lab, there, provisioned={"instance": "growing-db"}, adopt=False, deletionPolicy="Delete"
+        )
+    )
+    await there.ready(INSTANCE)
+    if seen:
+        instances["growing-db"] = replace(instances["growing-db"], uid=str(uuid.uuid4()))
+        body = await there.reason(INSTANCE, "InstanceExists")
+        assert "made" not in body["status"] or not body["status"]["made"]
+        await there.delete(INSTANCE)
+    else:
+        await operator.stop()
+        instances["growing-db"] = replace(instances["growing-db"], uid=str(uuid.uuid4()))
+        await there.delete(INSTANCE)
+        await start(operators)
+    await there.gone(INSTANCE)
+    assert "growing-db" in instances
 
 
 async def test_what_somebody_else_makes_while_the_operator_is_refused_is_not_the_operators_own(

@@ -19,6 +19,7 @@ from lakebase_operator.domain.instance import Instance, InstanceState
 from lakebase_operator.domain.lakebase_instance import (
     CreateStep,
     DeleteStep,
+    Found,
     Observation,
     Resource,
     Setting,
@@ -113,6 +114,8 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
         declared = domain.wanted(self.subject.spec)
         found = await self._observed("observe", lakebase.observe(declared))
         self._claim(found)
+        if self._is_another(found.get(self.main)):
+            self._forget_made(set(self._made()))
         self._forget_made(domain.gone(declared, found, self._made()))
         self._refuse(declared, found)
         self._describe(declared, found)
@@ -445,7 +448,7 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
         self.fields["operation"] = None
         wanted = next(one for one in domain.wanted(instance.spec) if one.resource == self.main)
         there = (await self._observed("observe", lakebase.observe([wanted]))).get(self.main)
-        if there is None or there.deleted:
+        if there is None or there.deleted or (not instance.spec.adopt and self._is_another(there)):
             self.goes = True
             return Outcome()
         step = DeleteStep(self.main)
@@ -459,6 +462,11 @@ class Look(ObjectLook[LakebaseInstance, Memory]):
 
     def _made(self) -> tuple[str, ...]:
         return tuple(self.fields.get("made", self._status().get("made")) or ())
+
+    def _is_another(self, there: Found | None) -> bool:
+        """Whether the Lakebase is not the one that was seen last, but one that somebody has made under its name since."""
+        before = self._status().get("uid")
+        return bool(before and there is not None and there.uid and there.uid != before)
 
     def _note_made(self, name: str) -> None:
         self.fields["made"] = sorted({*self._made(), name})
