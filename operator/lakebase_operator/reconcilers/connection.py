@@ -69,10 +69,8 @@ class ConnectionReconciler:
     async def _reconcile(self, view: View, memory: Memory, known: Known | None) -> Outcome:
         key = view.key
         context, outcome = await self._run(view, memory, known)
-        learnt, memory.known = (
-            memory.known,
-            None,
-        )  # put back once all is said: what is not, no narrow pass would say
+        # Put back once all is said: what is not, no narrow pass would say.
+        learnt, memory.known = memory.known, None
         try:
             await write(self._services, context.report, memory.said)
         finally:  # a status that cannot be written holds nobody back

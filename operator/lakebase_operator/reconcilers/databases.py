@@ -114,9 +114,8 @@ class Databases:
             beside, focus = await self._beside(declared, people, roles, home.preflight)
             tallies = {item.grant.metadata.uid: Tally() for item in (*declared, *beside)}
             for item in declared:
-                if not is_deleting(
-                    item.grant
-                ):  # what declares nothing any more is nobody's fault, and holds up nothing
+                # What declares nothing any more is nobody's fault, and holds up nothing.
+                if not is_deleting(item.grant):
                     unsupported(item.grant, home.preflight.major_version, tallies[item.grant.metadata.uid])
             exposing = self._exposing(roles)
             work = Work(home, done, (*declared, *beside), tallies, focus, exposing)

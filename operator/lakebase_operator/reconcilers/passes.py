@@ -112,9 +112,8 @@ async def _work(context: Context, connection: LakebaseConnection, logins: Logins
 
 async def _work_on(context: Context, connection: LakebaseConnection, access: Access) -> Outcome:
     if not await _add_finalizers(context, connection):
-        return Outcome(
-            context.memory.pauses.next()
-        )  # the view is out of date; its change brings the next pass
+        # The view is out of date; its change brings the next pass.
+        return Outcome(context.memory.pauses.next())
     if connection.spec.mode is Mode.PLAN and not is_deleting(connection):
         return await _plan(context, connection, access)
     done = await Databases(context, connection, access).run()
