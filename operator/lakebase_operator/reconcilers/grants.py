@@ -102,7 +102,11 @@ class _Round:
     last: Comparison
     left: Plan | None
     """What may succeed now."""
-    opened: tuple[Difference, ...]
+
+    @property
+    def opened(self) -> tuple[Difference, ...]:
+        """See :func:`_opened`."""
+        return _opened(self.steps.carried_out)
 
     @property
     def in_vain(self) -> bool:
@@ -233,7 +237,7 @@ class GrantsStep:
         rules: list[dict[str, object]],
         scope: Scope,
         approved: tuple[str, ...],
-    ) -> "_Round":
+    ) -> _Round:
         """Compare, change, read back, record and log, in one transaction.
 
         What is left goes into another transaction and not to the end of this one: a statement that failed here may come after
@@ -249,14 +253,13 @@ class GrantsStep:
                     if self._script(steps) != approved:
                         steps = Plan((), (), ())  # the next pass shows what there is to approve now
                     failures = await execute(self.connection, steps, self.preflight.role, executed.append)
-                    opened = _opened(steps.carried_out)
                     if executed or found.ledger_changes:
-                        after = replace(scope, opened=(*scope.opened, *opened))
+                        after = replace(scope, opened=(*scope.opened, *_opened(steps.carried_out)))
                         last = await compare(self.connection, self.owner, rules, after, record=True)
                     log = self._log(declared, executed, failures, found, desired)
                     await log_changes(self.connection, self.owner, log)
                 left = self._left(steps, last, failures)
-                return _Round(found, steps, refused, tuple(executed), failures, last, left, opened)
+                return _Round(found, steps, refused, tuple(executed), failures, last, left)
         raise AssertionError("the loop returns or raises")
 
     def _left(self, steps: Plan, last: Comparison, failures: Iterable[Failure]) -> Plan | None:

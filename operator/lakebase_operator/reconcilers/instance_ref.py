@@ -29,9 +29,8 @@ def resolved(connection: LakebaseConnection, catalog: Catalog) -> LakebaseConnec
     reference = spec.target.instance_ref
     if reference is None:
         return spec
-    namespace = connection.metadata.namespace
-    instance = catalog.get(ObjectKey(LakebaseInstance.kind_name, namespace, reference.name))
-    if not isinstance(instance, LakebaseInstance):
+    instance = _referenced(connection, catalog)
+    if instance is None:
         raise NotReadyError(
             Reason.INSTANCE_NOT_READY,
             f'spec.target.instanceRef: there is no LakebaseInstance "{reference.name}" in this namespace. It is taken up when '
@@ -67,14 +66,21 @@ def resolved(connection: LakebaseConnection, catalog: Catalog) -> LakebaseConnec
 
 def is_asleep(connection: LakebaseConnection, catalog: Catalog) -> bool:
     """Whether the LakebaseInstance that a connection points at has found the compute asleep when it last looked."""
+    reference, instance = connection.spec.target.instance_ref, _referenced(connection, catalog)
+    if reference is None or instance is None:
+        return False
+    endpoint = _endpoint(catalog.status(key_of(instance)), reference.branch, instance)
+    return endpoint.get("state") == InstanceState.ASLEEP
+
+
+def _referenced(connection: LakebaseConnection, catalog: Catalog) -> LakebaseInstance | None:
+    """The LakebaseInstance that a connection points at, if it does and that is there and can be read."""
     reference = connection.spec.target.instance_ref
     if reference is None:
-        return False
+        return None
     key = ObjectKey(LakebaseInstance.kind_name, connection.metadata.namespace, reference.name)
-    instance = catalog.get(key)
-    if not isinstance(instance, LakebaseInstance):
-        return False
-    return _endpoint(catalog.status(key), reference.branch, instance).get("state") == InstanceState.ASLEEP
+    found = catalog.get(key)
+    return found if isinstance(found, LakebaseInstance) else None
 
 
 def _endpoint(status: dict[str, object], branch: str | None, instance: LakebaseInstance) -> dict[str, object]:
